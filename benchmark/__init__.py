@@ -1,0 +1,3 @@
+"""A fair benchmark of calibration methods for image classifiers."""
+
+__version__ = "0.1.0"

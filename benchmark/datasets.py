@@ -1,0 +1,10 @@
+"""The folder of data-set files, mounted as a package: a file there is ``benchmark.datasets.NAME``.
+
+In a checkout the folder is ``datasets/`` beside ``benchmark/``, in a wheel it lies inside it: an
+importable top-level package of so common a name would shadow others.
+"""
+
+from pathlib import Path
+
+_here = Path(__file__).parent
+__path__ = [str(p) for p in (_here / "datasets", _here.parent / "datasets") if p.is_dir()][:1]
