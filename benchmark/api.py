@@ -96,9 +96,9 @@ class Recipe:
     ) -> torch.Tensor:
         """The training loss of a batch, a scalar.
 
-        The default is cross-entropy; with several heads
-        ``(sum_m CE(head_m; weights_m) + CE(consensus)) / (heads + 1)``, where CE with class
-        weights is the weighted mean (the weights of the batch in the denominator).
+        The default is cross-entropy: with one head its weighted mean, with several
+        ``(sum_m CE(head_m; weights_m) + CE(consensus)) / (heads + 1)``. In a weighted mean the
+        batch's weights are in the denominator, as in torch's ``cross_entropy``.
 
         Args:
             logits: ``(batch, heads, classes)``, float32.
@@ -107,14 +107,11 @@ class Recipe:
         """
         import math
 
-        import torch
-
         log_probs = logits.log_softmax(-1)
-        losses = -torch.einsum("bhc,bc->bh", log_probs, targets)
+        weighted = targets.unsqueeze(1) * weights
+        heads = -(weighted * log_probs).sum((0, 2)) / weighted.sum((0, 2))
         if self.heads == 1:
-            return losses.mean()
-        importance = targets @ weights.T
-        heads = (importance * losses).sum(0) / importance.sum(0)
+            return heads.sum()
         if self.consensus == "probabilities":
             consensus = log_probs.logsumexp(1) - math.log(self.heads)
         else:
