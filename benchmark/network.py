@@ -167,10 +167,10 @@ def _small(classes: int, channels: int) -> _Parts:
         *block(channels, _WIDTH, 1),
         *block(_WIDTH, 2 * _WIDTH, 2),
         *block(2 * _WIDTH, 4 * _WIDTH, 2),
-        nn.AdaptiveAvgPool2d(1),
+        nn.AdaptiveAvgPool2d(3),
         nn.Flatten(),
     )
-    return trunk, None, nn.Linear(4 * _WIDTH, classes), Normalisation()
+    return trunk, None, nn.Linear(36 * _WIDTH, classes), Normalisation()
 
 
 class _Features(nn.Module):

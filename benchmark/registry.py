@@ -95,7 +95,8 @@ def select_datasets(text: str) -> list[Dataset]:
             plain = {n: d for n, d in datasets().items() if n[-1] not in ":/"}
             found = _match(typed, plain, "data set")
         for dataset in found:
-            changed = _replace(dataset, parameters, dataset.name)
+            label = _label(dataset.name, parameters)
+            changed = _replace(dataset, {"name": label, **parameters}, dataset.name)
             chosen.setdefault(changed.name, changed)
     require(bool(chosen), "no data set is selected: name at least one (see `list datasets`)")
     return list(chosen.values())
