@@ -10,23 +10,17 @@ from benchmark.api import Dataset, InputError, Samples, require
 
 FILE = ("file", "filename", "file_name", "image", "image_id", "path", "name")
 LABEL = ("class_name", "label", "class", "target", "category")
-PARTS = {part: part for part in ("train", "calibration", "test")}
-PARTS |= dict.fromkeys(("val", "valid", "validation", "dev"), "calibration")
+PARTS = dict.fromkeys(("calibration", "val", "valid", "validation", "dev"), "calibration")
+PARTS |= {"train": "train", "test": "test"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table(Dataset):
     """``csv:PATH[group=lesion_id]``: image files are named relative to the CSV file.
 
-    Attributes:
-        file: column of the image files; else the first found of ``file``, ``filename``,
-            ``file_name``, ``image``, ``image_id``, ``path``, ``name``.
-        label: column of the classes, names or numbers; else the first found of ``class_name``,
-            ``label``, ``class``, ``target``, ``category``.
-        group: column of what must not be divided (patient, lesion); else ``group`` if there is
-            such a column; ``none`` for no groups.
-        split: column of the official part (train, val or calibration, test); else ``split`` if
-            there is such a column; ``none`` for no official split.
+    Columns: ``file``; ``label``; ``group``, what must not be divided (patient, lesion); ``split``,
+    the official part. By default the first of the usual names above, and a column ``group`` or
+    ``split`` if there is one (``none`` ignores it).
     """
 
     file: str = ""
@@ -36,41 +30,38 @@ class Table(Dataset):
 
     def samples(self, root: Path) -> Samples:
         """The path is looked up as it is, then in the data root; classes are sorted."""
-        require(self.argument != "", "which file? write csv:PATH")
-        given = Path(self.argument).expanduser()
-        path = given if given.is_file() else root / given
-        require(path.is_file(), f"no file {given.absolute()}. {self.access}")
+        path = Path(self.argument).expanduser()
+        path = path if path.is_file() else root / path
+        require(path.is_file(), f"no file {self.argument!r}. {self.access}")
         try:
             with path.open(newline="", encoding="utf-8-sig") as lines:
                 rows = list(csv.DictReader(lines))
+            require(len(rows) > 0, f"{path} has no rows")
         except (UnicodeDecodeError, csv.Error) as error:
             raise InputError(f"{path} is not a CSV file in UTF-8: {error}") from error
-        require(len(rows) > 0, f"{path} has no rows")
 
-        def column(what: str, chosen: str, usual: tuple[str, ...], needed: bool) -> list[str]:
-            names = [name for name in ((chosen,) if chosen else usual) if name in rows[0]]
-            if not names and (needed or chosen not in ("", "none")):
-                raise InputError(
-                    f"{path} has no column {' or '.join((chosen,) if chosen else usual)}: write "
-                    f"csv:PATH[{what}=COLUMN] with one of {', '.join(map(str, rows[0]))}"
-                )
-            values = [(row[names[0]] or "").strip() for row in rows] if names else []
-            if "" in values:
-                raise InputError(f"{path}, line {values.index('') + 2}: no {what} ({names[0]})")
+        def column(what: str, chosen: str, *usual: str) -> list[str]:
+            wanted = (chosen,) if chosen else usual
+            names = [name for name in wanted if name in rows[0]]
+            if not names and usual == (what,) and chosen in ("", "none"):
+                return []
+            write = f"write csv:PATH[{what}=COLUMN] with one of {[*rows[0]]}"
+            require(bool(names), f"{path} has no column {' or '.join(wanted)}: {write}")
+            values = [(row[names[0]] or "").strip() for row in rows]
+            empty = [row for row, value in enumerate(values, 2) if not value]
+            require(not empty, f"{path}: no {what} in row {empty[:1]}: fill in column {names[0]}")
             return values
 
-        files = column("file", self.file, FILE, True)
-        names = column("label", self.label, LABEL, True)
-        groups = column("group", self.group, ("group",), False)
-        parts = column("split", self.split, ("split",), False)
+        files = column("file", self.file, *FILE)
+        names = column("label", self.label, *LABEL)
+        groups = column("group", self.group, "group")
+        parts = column("split", self.split, "split")
         unknown = sorted({part for part in parts if part.lower() not in PARTS})
         require(not unknown, f"{path}: {unknown} in the split are none of {', '.join(PARTS)}")
-        numbers = all(name.isdecimal() for name in names)
-        classes = sorted(set(names), key=int if numbers else None)
-        index = {name: i for i, name in enumerate(classes)}
+        classes = sorted(set(names), key=int if all(map(str.isdecimal, names)) else str)
         return Samples(
             images=tuple(path.parent / file for file in files),
-            labels=np.array([index[name] for name in names]),
+            labels=np.array([classes.index(name) for name in names]),
             classes=tuple(classes),
             ids=np.array(files),
             groups=np.array(groups) if groups else None,
@@ -84,6 +75,6 @@ DATASETS = (
         summary="your own images, listed in a CSV file with their labels",
         paper="your own",
         licence="your own",
-        access="Write csv:PATH, where PATH is a CSV file with columns for file and label.",
+        access="Write csv:PATH: a CSV file with columns for file and label.",
     ),
 )

@@ -8,19 +8,17 @@ import numpy as np
 
 from benchmark.api import Archive, Dataset, InputError, IntArray, Samples, StrArray, require
 
-# In the data root: what `data prepare` makes first, then what unpacking by hand leaves.
+# What `data prepare` makes first, then what unpacking by hand leaves.
 FOLDERS = ("kvasir/labeled-images", "kvasir", "labeled-images", "hyper-kvasir/labeled-images")
 URL = "https://datasets.simula.no/downloads/hyper-kvasir/hyper-kvasir-labeled-images.zip"
-# fmt: off
 COUNTS = {
-    "train": (25, 31, 388, 689, 605, 602, 593, 242, 156, 4, 5, 79, 617, 599, 235, 458, 21, 121, 7,
-              266, 16, 79, 560),
+    "train": (25, 31, 388, 689, 605, 602, 593, 242, 156, 4, 5, 79, 617, 599, 235, 458, 21, 121,
+              7, 266, 16, 79, 560),
     "calibration": (8, 11, 129, 230, 202, 200, 198, 80, 52, 1, 2, 26, 206, 200, 78, 153, 7, 40, 2,
                     88, 6, 27, 186),
     "test": (8, 11, 129, 229, 202, 200, 198, 81, 52, 1, 2, 26, 205, 200, 78, 153, 7, 40, 2,
              89, 6, 27, 186),
-}
-# fmt: on
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,26 +30,22 @@ class Kvasir(Dataset):
         folders = [root / name for name in FOLDERS if (root / name / "image-labels.csv").is_file()]
         if not folders:
             raise InputError(f"no HyperKvasir in {(root / 'kvasir').absolute()}. {self.access}")
-        table = folders[0] / "image-labels.csv"
-        with table.open(newline="") as lines:
+        with (table := folders[0] / "image-labels.csv").open(newline="") as lines:
             rows = list(csv.DictReader(lines))
-        columns = {"Video file", "Finding"}
-        require(columns <= set(rows[0] if rows else ()), f"{table} lacks rows or {columns}")
+        header = {"Video file", "Finding"}
+        require(bool(rows) and header <= set(rows[0]), f"{table} lacks rows or {header}")
         found = {path.stem: path for path in sorted(folders[0].rglob("*.jpg"))}
         names = [row["Video file"].removesuffix(".jpg") for row in rows]
         absent = [name for name in names if name not in found]
-        require(
-            not absent,
-            f"{len(absent)} of {len(names)} images are missing below {folders[0]}, such as "
-            f"{(absent or [''])[0]}.jpg: unpack the archive again",
-        )
+        what = f"{len(absent)} of {len(names)} images, such as {absent[:1]}, are missing"
+        require(not absent, f"{what} below {folders[0]}: unpack the archive again")
         classes, labels = np.unique([row["Finding"] for row in rows], return_inverse=True)
         return Samples(
             images=tuple(found[name] for name in names),
-            labels=labels.reshape(-1),
+            labels=labels,
             classes=tuple(classes.tolist()),
             ids=np.array(names),
-            split=_paper_split(labels.reshape(-1)),
+            split=_paper_split(labels),
         )
 
 

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import numpy.typing as npt
 
-from benchmark.api import FloatArray, Samples, SimulatedDataset, require
+from benchmark.api import FloatArray, IntArray, Samples, SimulatedDataset, require
 
 CLASSES, PROTOTYPES, SIZE, CONTRAST = 4, 3, 12, 10.0
 
@@ -18,8 +17,7 @@ class Simulated(SimulatedDataset):
     A pixel is stored as ``clip(round(prototype + noise), 0, 255)``, so each of its 256 values has
     a known probability, and the posterior is exact for the stored image, rounding included.
 
-    Attributes: ``train``, ``calibration`` and ``test`` count the images of each part; ``noise``
-    is its standard deviation in grey levels, which sets the Bayes accuracy.
+    ``noise`` is its standard deviation in grey levels, which sets the best possible accuracy.
     """
 
     train: int = 1000
@@ -57,7 +55,7 @@ def _prototypes() -> FloatArray:
     return np.asarray(128 + CONTRAST * smooth / smooth.std(1, keepdims=True))
 
 
-def _posterior(pixels: npt.NDArray[np.uint8], prototypes: FloatArray, noise: float) -> FloatArray:
+def _posterior(pixels: IntArray, prototypes: FloatArray, noise: float) -> FloatArray:
     """The exact p(class | stored pixels), ``(n, CLASSES)``."""
     from scipy.special import logsumexp, ndtr
 
