@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import numpy.typing as npt
 
-from benchmark.api import FloatArray, Samples, SimulatedDataset
+from benchmark.api import FloatArray, IntArray, Samples, SimulatedDataset, require
 
 CLASSES, PROTOTYPES, SIZE, CONTRAST = 4, 3, 12, 10.0
 
@@ -18,11 +17,7 @@ class Simulated(SimulatedDataset):
     A pixel is stored as ``clip(round(prototype + noise), 0, 255)``, so each of its 256 values has
     a known probability, and the posterior is exact for the stored image, rounding included.
 
-    Attributes:
-        train: images of the training part.
-        calibration: images of the calibration part.
-        test: images of the test part.
-        noise: standard deviation of the noise in grey levels; sets the Bayes accuracy.
+    ``noise`` is its standard deviation in grey levels, which sets the best possible accuracy.
     """
 
     train: int = 1000
@@ -34,11 +29,11 @@ class Simulated(SimulatedDataset):
         """An independent draw: the prototypes stay, the images are new."""
         generator = np.random.default_rng([1, number])
         parts = {"train": self.train, "calibration": self.calibration, "test": self.test}
-        n = sum(parts.values())
-        prototypes = _prototypes()
+        require(min(*parts.values(), self.noise) > 0, f"{parts}, noise={self.noise}: above zero")
+        prototypes, n = _prototypes(), sum(parts.values())
         kind = generator.integers(len(prototypes), size=n)
-        noise = generator.normal(0, self.noise, (n, SIZE * SIZE))
-        pixels = np.clip(np.rint(prototypes[kind] + noise), 0, 255).astype(np.uint8)
+        grey = generator.normal(prototypes[kind], self.noise)
+        pixels = np.clip(np.rint(grey), 0, 255).astype(np.uint8)
         return Samples(
             images=pixels.reshape(n, SIZE, SIZE, 1),
             labels=kind // PROTOTYPES,
@@ -57,22 +52,20 @@ def _prototypes() -> FloatArray:
     white = np.random.default_rng(0).normal(size=(CLASSES * PROTOTYPES, SIZE, SIZE))
     smooth = gaussian_filter(white, (0, 1.5, 1.5), mode="wrap").reshape(len(white), -1)
     smooth -= smooth.mean(1, keepdims=True)
-    grey: FloatArray = 128 + CONTRAST * smooth / smooth.std(1, keepdims=True)
-    return grey
+    return np.asarray(128 + CONTRAST * smooth / smooth.std(1, keepdims=True))
 
 
-def _posterior(pixels: npt.NDArray[np.uint8], prototypes: FloatArray, noise: float) -> FloatArray:
+def _posterior(pixels: IntArray, prototypes: FloatArray, noise: float) -> FloatArray:
     """The exact p(class | stored pixels), ``(n, CLASSES)``."""
     from scipy.special import logsumexp, ndtr
 
-    edges = np.r_[-np.inf, np.arange(0.5, 255), np.inf]
-    steps = np.diff(ndtr((edges - prototypes[..., None]) / noise))
-    table = np.log(steps)
+    z = (np.r_[-np.inf, np.arange(0.5, 255), np.inf] - prototypes[..., None]) / noise
+    side = np.where(z[..., :-1] > 0, -1, 1)  # takes the difference in the small tail
+    log_mass = np.log(side * (ndtr(side * z[..., 1:]) - ndtr(side * z[..., :-1])))
     which = np.arange(pixels.shape[1])
-    joint = np.stack([t[which, pixels].sum(1) for t in table], axis=1)
+    joint = np.stack([table[which, pixels].sum(1) for table in log_mass], axis=1)
     joint = logsumexp(joint.reshape(len(pixels), CLASSES, PROTOTYPES), axis=2)
-    posterior: FloatArray = np.exp(joint - logsumexp(joint, axis=1, keepdims=True))
-    return posterior
+    return np.asarray(np.exp(joint - logsumexp(joint, axis=1, keepdims=True)))
 
 
 DATASETS = (
