@@ -33,6 +33,6 @@ class Vector(Calibrator):
         return lambda new: log_softmax(np.maximum(new, SMALLEST) * (1 + factor) + offset, 1)
 
 
-_PAPER = "Guo et al., On Calibration, ICML 2017, https://arxiv.org/abs/1706.04599"
+_PAPER = "Guo et al., On Calibration of Modern Neural Networks, https://arxiv.org/abs/1706.04599"
 _TEXT = "A factor and an offset for each class's logit, fitted on the calibration part."
 CALIBRATORS = (Vector(name="vector", summary=_TEXT, paper=_PAPER),)
