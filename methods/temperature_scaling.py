@@ -19,7 +19,7 @@ class Temperature(Calibrator):
     def fit(self, log_probs: FloatArray, labels: IntArray) -> Calibration:
         """Find the root of the NLL's slope: the NLL is convex in 1 / temperature."""
         # Not netcal's: that returns its input for float32, and T < 0 for worse than chance.
-        logits = np.maximum(log_probs.astype(np.float64), SMALLEST)
+        logits = np.maximum(log_probs, SMALLEST, dtype=np.float64)
         above_true = logits - np.take_along_axis(logits, labels[:, None], 1)
 
         def slope(log_temperature: float) -> float:
@@ -30,7 +30,9 @@ class Temperature(Calibrator):
             best = LOWEST if slope(LOWEST) <= 0 else HIGHEST
         else:
             best = brentq(slope, LOWEST, HIGHEST, xtol=1e-12)
-        return lambda new: log_softmax(np.maximum(new, SMALLEST) / np.exp(best), 1)
+        return lambda new: log_softmax(
+            np.maximum(new, SMALLEST, dtype=np.float64) / np.exp(best), 1
+        )
 
 
 _PAPER = "Guo et al., On Calibration of Modern Neural Networks, https://arxiv.org/abs/1706.04599"

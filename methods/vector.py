@@ -18,7 +18,7 @@ class Vector(Calibrator):
     def fit(self, log_probs: FloatArray, labels: IntArray) -> Calibration:
         """Minimise a convex function with its gradient."""
         # netcal differentiates numerically: 2001 passes over the images a step at 1000 classes.
-        logits = np.maximum(log_probs.astype(np.float64), SMALLEST)
+        logits = np.maximum(log_probs, SMALLEST, dtype=np.float64)
         one_hot = np.arange(logits.shape[1]) == labels[:, None]
 
         def objective(change: FloatArray) -> tuple[float, FloatArray]:
@@ -30,7 +30,9 @@ class Vector(Calibrator):
 
         fitted = minimize(objective, np.zeros(2 * logits.shape[1]), jac=True, method="L-BFGS-B")
         factor, offset = fitted.x.reshape(2, -1)
-        return lambda new: log_softmax(np.maximum(new, SMALLEST) * (1 + factor) + offset, 1)
+        return lambda new: log_softmax(
+            np.maximum(new, SMALLEST, dtype=np.float64) * (1 + factor) + offset, 1
+        )
 
 
 _PAPER = "Guo et al., On Calibration of Modern Neural Networks, https://arxiv.org/abs/1706.04599"
