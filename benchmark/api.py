@@ -180,6 +180,11 @@ class Calibrator:
         """
 
 
+def finite_logits(log_probs: FloatArray) -> npt.NDArray[np.float64]:
+    """Log-probabilities in double precision, that of a zero being that of the smallest double."""
+    return np.maximum(log_probs, np.log(np.finfo(np.float64).smallest_subnormal), dtype=np.float64)
+
+
 def one_vs_rest(
     log_probs: FloatArray,
     labels: IntArray,

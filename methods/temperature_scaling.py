@@ -6,10 +6,9 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import log_softmax, softmax
 
-from benchmark.api import Calibration, Calibrator, FloatArray, IntArray, Method
+from benchmark.api import Calibration, Calibrator, FloatArray, IntArray, Method, finite_logits
 
 LOWEST, HIGHEST = np.log(0.01), np.log(10_000)  # separable logits want 0, useless ones infinity
-SMALLEST = np.log(np.finfo(np.float64).smallest_subnormal)  # stands for the log of a zero
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +18,7 @@ class Temperature(Calibrator):
     def fit(self, log_probs: FloatArray, labels: IntArray) -> Calibration:
         """Find the root of the NLL's slope: the NLL is convex in 1 / temperature."""
         # Not netcal's: that returns its input for float32, and T < 0 for worse than chance.
-        logits = np.maximum(log_probs, SMALLEST, dtype=np.float64)
+        logits = finite_logits(log_probs)
         above_true = logits - np.take_along_axis(logits, labels[:, None], 1)
 
         def slope(log_temperature: float) -> float:
@@ -30,9 +29,7 @@ class Temperature(Calibrator):
             best = LOWEST if slope(LOWEST) <= 0 else HIGHEST
         else:
             best = brentq(slope, LOWEST, HIGHEST, xtol=1e-12)
-        return lambda new: log_softmax(
-            np.maximum(new, SMALLEST, dtype=np.float64) / np.exp(best), 1
-        )
+        return lambda new: log_softmax(finite_logits(new) / np.exp(best), 1)
 
 
 _PAPER = "Guo et al., On Calibration of Modern Neural Networks, https://arxiv.org/abs/1706.04599"
