@@ -7,6 +7,7 @@ command line can read plans and tables without it; a plug-in may import it at it
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -61,6 +62,9 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Refuse values that no network can have."""
+        for name, value in vars(self).items():
+            finite = not isinstance(value, float) or math.isfinite(value)
+            require(finite, f"{name}={value}: a parameter is a finite number")
         require(self.heads >= 1, f"heads={self.heads}: a network needs at least one head")
         require(0 <= self.dropout < 1, f"dropout={self.dropout}: a rate lies in [0, 1)")
         require(
@@ -105,8 +109,6 @@ class Recipe:
             targets: ``(batch, classes)``, rows sum to one.
             weights: ``(heads, classes)``, from :meth:`head_weights`.
         """
-        import math
-
         log_probs = logits.log_softmax(-1)
         weighted = targets.unsqueeze(1) * weights
         heads = -(weighted * log_probs).sum((0, 2)) / weighted.sum((0, 2))
@@ -176,6 +178,11 @@ class Calibrator:
             log_probs: ``(n, classes)``, natural logarithms of rows that sum to one.
             labels: ``(n,)``, integers below ``classes``; some classes may be absent.
         """
+
+
+def finite_logits(log_probs: FloatArray) -> npt.NDArray[np.float64]:
+    """Log-probabilities in double precision, that of a zero being that of the smallest double."""
+    return np.maximum(log_probs, np.log(np.finfo(np.float64).smallest_subnormal), dtype=np.float64)
 
 
 def one_vs_rest(

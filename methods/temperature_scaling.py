@@ -6,35 +6,34 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import log_softmax, softmax
 
-from benchmark.api import Calibration, Calibrator, FloatArray, IntArray, Method
+from benchmark.api import Calibration, Calibrator, FloatArray, IntArray, Method, finite_logits
 
-SMALLEST = np.log(np.finfo(np.float64).smallest_subnormal)  # stands for the log of a zero
+LOWEST, HIGHEST = np.log(0.01), np.log(10_000)  # separable logits want 0, useless ones infinity
 
 
 @dataclass(frozen=True, kw_only=True)
 class Temperature(Calibrator):
-    """The temperature with the least NLL between ``lowest`` and ``highest``."""
-
-    lowest: float = 0.01
-    highest: float = 10_000.0
+    """The temperature from 0.01 to 10 000 with the least NLL on the calibration part."""
 
     def fit(self, log_probs: FloatArray, labels: IntArray) -> Calibration:
-        """Find the root of the NLL's slope: it is convex in 1 / temperature."""
-        # netcal's optimiser returns its input for float32 and clips logits at 1e-16.
-        logits = np.maximum(log_probs.astype(np.float64), SMALLEST)
-        true = np.take_along_axis(logits, labels[:, None], 1)
+        """Find the root of the NLL's slope: the NLL is convex in 1 / temperature."""
+        # Not netcal's: that returns its input for float32, and T < 0 for worse than chance.
+        logits = finite_logits(log_probs)
+        above_true = logits - np.take_along_axis(logits, labels[:, None], 1)
 
-        def slope(log_t: float) -> float:
-            return float((softmax(logits / np.exp(log_t), 1) * (logits - true)).sum(1).mean())
+        def slope(log_temperature: float) -> float:
+            probs = softmax(logits / np.exp(log_temperature), 1)
+            return float((probs * above_true).sum(1).mean())
 
-        low, high = np.log(self.lowest), np.log(self.highest)
-        at_low, at_high = slope(low) <= 0, slope(high) >= 0  # the optimum is at or beyond an end
-        log_t = low if at_low else high if at_high else brentq(slope, low, high, xtol=1e-12)
-        return lambda new: log_softmax(np.maximum(new, SMALLEST) / np.exp(log_t), 1)
+        if slope(LOWEST) <= 0 or slope(HIGHEST) >= 0:
+            best = LOWEST if slope(LOWEST) <= 0 else HIGHEST
+        else:
+            best = brentq(slope, LOWEST, HIGHEST, xtol=1e-12)
+        return lambda new: log_softmax(finite_logits(new) / np.exp(best), 1)
 
 
-_PAPER = "Guo et al., On Calibration, ICML 2017, https://arxiv.org/abs/1706.04599"
+_PAPER = "Guo et al., On Calibration of Modern Neural Networks, https://arxiv.org/abs/1706.04599"
 _TEXT = "The logits divided by one number that is fitted on the calibration part."
-CALIBRATORS = (Temperature(name="temperature", summary=_TEXT, paper=_PAPER),)
-_NAME = "temperature-scaling"
-METHODS = (Method(name=_NAME, summary=_TEXT, paper=_PAPER, calibrator="temperature"),)
+_NAME = "temperature"
+CALIBRATORS = (Temperature(name=_NAME, summary=_TEXT, paper=_PAPER),)
+METHODS = (Method(name="temperature-scaling", summary=_TEXT, paper=_PAPER, calibrator=_NAME),)

@@ -6,19 +6,20 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
-from benchmark.api import Calibration, Calibrator, FloatArray, IntArray
-
-SMALLEST = np.log(np.finfo(np.float64).smallest_subnormal)  # stands for the log of a zero
+from benchmark.api import Calibration, Calibrator, FloatArray, IntArray, finite_logits
 
 
 @dataclass(frozen=True, kw_only=True)
 class Vector(Calibrator):
-    """Maximum a posteriori: unit normal priors around 1 and 0 keep every class finite."""
+    """Maximum a posteriori, with unit normal priors around factor 1 and offset 0.
+
+    The prior keeps absent classes and separable logits finite; many images outweigh it.
+    """
 
     def fit(self, log_probs: FloatArray, labels: IntArray) -> Calibration:
         """Minimise a convex function with its gradient."""
         # netcal differentiates numerically: 2001 passes over the images a step at 1000 classes.
-        logits = np.maximum(log_probs.astype(np.float64), SMALLEST)
+        logits = finite_logits(log_probs)
         one_hot = np.arange(logits.shape[1]) == labels[:, None]
 
         def objective(change: FloatArray) -> tuple[float, FloatArray]:
@@ -30,9 +31,9 @@ class Vector(Calibrator):
 
         fitted = minimize(objective, np.zeros(2 * logits.shape[1]), jac=True, method="L-BFGS-B")
         factor, offset = fitted.x.reshape(2, -1)
-        return lambda new: log_softmax(np.maximum(new, SMALLEST) * (1 + factor) + offset, 1)
+        return lambda new: log_softmax(finite_logits(new) * (1 + factor) + offset, 1)
 
 
-_PAPER = "Guo et al., On Calibration, ICML 2017, https://arxiv.org/abs/1706.04599"
+_PAPER = "Guo et al., On Calibration of Modern Neural Networks, https://arxiv.org/abs/1706.04599"
 _TEXT = "A factor and an offset for each class's logit, fitted on the calibration part."
 CALIBRATORS = (Vector(name="vector", summary=_TEXT, paper=_PAPER),)
