@@ -16,8 +16,7 @@ class Simulated(SimulatedDataset):
 
     A pixel is stored as ``clip(round(prototype + noise), 0, 255)``, so each of its 256 values has
     a known probability, and the posterior is exact for the stored image, rounding included.
-
-    ``noise`` is its standard deviation in grey levels, which sets the best possible accuracy.
+    ``noise`` is its standard deviation in grey levels; it sets the best possible accuracy.
     """
 
     train: int = 1000
@@ -61,9 +60,10 @@ def _posterior(pixels: IntArray, prototypes: FloatArray, noise: float) -> FloatA
 
     z = (np.r_[-np.inf, np.arange(0.5, 255), np.inf] - prototypes[..., None]) / noise
     side = np.where(z[..., :-1] > 0, -1, 1)  # takes the difference in the small tail
-    log_mass = np.log(side * (ndtr(side * z[..., 1:]) - ndtr(side * z[..., :-1])))
-    which = np.arange(pixels.shape[1])
-    joint = np.stack([table[which, pixels].sum(1) for table in log_mass], axis=1)
+    mass = side * (ndtr(side * z[..., 1:]) - ndtr(side * z[..., :-1]))
+    log_mass = np.log(np.maximum(mass, np.finfo(float).tiny))
+    place = np.arange(pixels.shape[1])
+    joint = np.stack([table[place, pixels].sum(1) for table in log_mass], axis=1)
     joint = logsumexp(joint.reshape(len(pixels), CLASSES, PROTOTYPES), axis=2)
     return np.asarray(np.exp(joint - logsumexp(joint, axis=1, keepdims=True)))
 
