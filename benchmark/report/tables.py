@@ -1,0 +1,325 @@
+"""The leaderboard as Markdown, CSV and LaTeX."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+
+from benchmark.report.board import KEYS, Board, Cost, Difference, Row, Tables, Value
+from benchmark.report.words import (
+    ABSENT,
+    FEW_ERRORS,
+    FOOTNOTES,
+    INFINITE,
+    INSIDE_FLOOR,
+    interval,
+    number,
+    p_value,
+    quantity,
+    significant,
+)
+
+READING = (
+    "Sorted by rank: the mean of a method's ranks of accuracy, ECE and NLL. In brackets, here and "
+    "beside every value, the 95 % interval.",
+    "Methods that share a letter cannot be told apart.",
+)
+DIFFERENCES = ("accuracy", "ece", "nll")
+
+
+# --- cells ---------------------------------------------------------------------------------
+
+
+def marks(value: Value) -> str:
+    """The signs that send the reader to the small print."""
+    return INSIDE_FLOOR * value.inside_floor + FEW_ERRORS * value.few_errors
+
+
+def metric_cell(board: Board, row: Row, metric: str) -> str:
+    """Value, signs and interval: ``1.86° [0.00, 2.70]``."""
+    value = row.values.get(metric, Value())
+    scale, digits = quantity(metric).scale, board.digits(metric)
+    bounds = interval(value.low * scale, value.high * scale, digits)
+    return f"{number(value.value * scale, digits)}{marks(value)} {bounds}".rstrip()
+
+
+def rank_cell(row: Row) -> str:
+    """Mean rank and its interval."""
+    return f"{number(row.rank.value, 1)} {interval(row.rank.low, row.rank.high, 1)}".rstrip()
+
+
+def cost_cell(row: Row, key: tuple[str, str]) -> str:
+    """A cost and, where it says something, the ratio to the reference: ``412 (1.05×)``."""
+    cost = row.costs.get(key, Cost())
+    if math.isnan(cost.value):
+        return ABSENT
+    return f"{significant(cost.value)} {ratio(cost, key[0])}".rstrip()
+
+
+def ratio(cost: Cost, name: str) -> str:
+    """``(1.05×)``, or nothing where there is no ratio."""
+    if math.isnan(cost.ratio) or not quantity(name).ratio:
+        return ""
+    return f"({cost.ratio:.2f}×)"
+
+
+def difference_cell(board: Board, row: Row, metric: str) -> str:
+    """Paired difference, interval and p: ``−1.20 [−2.10, −0.31], p < 0.001``."""
+    found = row.differences.get(metric)
+    if found is None:
+        return ABSENT
+    scale, digits = quantity(metric).scale, board.digits(metric)
+    bounds = interval(found.low * scale, found.high * scale, digits)
+    p = p_value(found.p_holm)
+    told = f", p {p}" if p.startswith("<") else f", p = {p}" if p != ABSENT else ""
+    return f"{number(found.difference * scale, digits)} {bounds}".rstrip() + told
+
+
+def subtitle(board: Board) -> str:
+    """What the numbers are made of."""
+    parts = [f"{board.images:,} test images" if board.images else ""]
+    if board.replicates:
+        parts.append(
+            f"{board.replicates} replicate{'s' if board.replicates > 1 else ''} of each method"
+        )
+    if board.hardware and any(board.hardware):
+        parts.append("costs measured on " + ", ".join(h for h in board.hardware if h))
+    return "; ".join(p for p in parts if p)
+
+
+def footnotes(boards: Sequence[Board]) -> tuple[tuple[str, str], ...]:
+    """The signs that occur, with their meaning."""
+    used = {c for b in boards for r in b.rows for v in r.values.values() for c in marks(v)}
+    return tuple((sign, meaning) for sign, meaning in FOOTNOTES if sign in used)
+
+
+def ratio_note(board: Board) -> str:
+    """What ``×`` refers to."""
+    if not any(not math.isnan(c.ratio) for r in board.rows for c in r.costs.values()):
+        return ""
+    return f"(×) is the ratio to {board.cost_reference} on the same machine in the same run."
+
+
+def small_print(boards: Sequence[Board], tables: Tables) -> list[str]:
+    """All that must be said beneath the tables, in plain sentences."""
+    ratios = list(dict.fromkeys(n for n in map(ratio_note, boards) if n))
+    signs = [f"{sign} {meaning}" for sign, meaning in footnotes(boards)]
+    return [*READING, *signs, *ratios, *tables.notes]
+
+
+# --- grids of text -------------------------------------------------------------------------
+
+
+def _grid(board: Board) -> tuple[list[str], list[list[str]]]:
+    head = ["Rank ↓", "Method", "Group", *(quantity(m).head for m in board.main_metrics)]
+    head += [board.cost_head(key) for key in board.main_costs]
+    rows = [
+        [
+            rank_cell(row),
+            row.method,
+            row.group,
+            *(metric_cell(board, row, m) for m in board.main_metrics),
+            *(cost_cell(row, key) for key in board.main_costs),
+        ]
+        for row in board.rows
+    ]
+    return head, rows
+
+
+def _difference_grid(board: Board) -> tuple[list[str], list[list[str]]]:
+    metrics = [m for m in board.metrics if any(m in r.differences for r in board.rows)]
+    head = ["Method", *(quantity(m).head for m in metrics)]
+    rows = [
+        [row.method, *(difference_cell(board, row, m) for m in metrics)]
+        for row in board.rows
+        if row.differences
+    ]
+    return head, rows
+
+
+# --- Markdown ------------------------------------------------------------------------------
+
+
+def markdown(boards: Sequence[Board], tables: Tables) -> str:
+    """A document that reads well raw and rendered."""
+    parts = ["# Leaderboard"]
+    for board in boards:
+        parts += [f"## {_escape_markdown(board.block.title)}", subtitle(board) + "."]
+        parts.append(_markdown_table(*_grid(board), left=(1,)))
+        head, rows = _difference_grid(board)
+        if rows:
+            against = _escape_markdown(board.against)
+            parts.append(f"Difference to {against}, paired on the same images; p after Holm:")
+            parts.append(_markdown_table(head, rows, left=(0,)))
+    overall = overall_sentences(tables)
+    if overall:
+        parts += ["## Over all blocks", _bullets(overall)]
+    parts += ["## Small print", _bullets(small_print(boards, tables))]
+    return "\n\n".join(parts) + "\n"
+
+
+def overall_sentences(tables: Tables) -> list[str]:
+    """What the tests over all blocks say, a sentence for each metric."""
+    said = []
+    for row in tables.overall.to_dict("records"):
+        title = quantity(str(row["metric"])).short
+        blocks, p = int(row["blocks"]), float(row["p"])
+        line = f"{title}: "
+        if not math.isnan(p):
+            shown = p_value(p)
+            line += (
+                f"Friedman {number(float(row['friedman']), 2)} over {blocks} blocks, "
+                f"p {shown if shown.startswith('<') else '= ' + shown}; critical difference of "
+                f"mean ranks {number(float(row['critical_difference']), 2)}. "
+            )
+        note = row.get("note")
+        if isinstance(note, str) and note:
+            line += note[:1].upper() + note[1:].rstrip(".") + "."
+        elif not row["powered"]:
+            line += "Too few blocks for the test to have power."
+        said.append(line.strip())
+    return said
+
+
+def _bullets(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {_escape_markdown(line)}" for line in lines)
+
+
+def _markdown_table(head: list[str], rows: list[list[str]], left: tuple[int, ...]) -> str:
+    cells = [[_escape_markdown(c) for c in line] for line in (head, *rows)]
+    widths = [max(3, *(_width(c) for c in column)) for column in zip(*cells, strict=True)]
+
+    def line(texts: Sequence[str]) -> str:
+        padded = [
+            t + " " * (w - _width(t)) if i in left else " " * (w - _width(t)) + t
+            for i, (t, w) in enumerate(zip(texts, widths, strict=True))
+        ]
+        return "| " + " | ".join(padded) + " |"
+
+    rule = ["-" * w if i in left else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
+    return "\n".join([line(cells[0]), line(rule), *map(line, cells[1:])])
+
+
+def _width(text: str) -> int:
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide
+
+
+_MARKDOWN = re.compile(r"[\\`*|~$]|(?<![^\W_])_|_(?![^\W_])|<(?=[^\s\d])|\](?=[(\[:])")
+
+
+def _escape_markdown(text: str) -> str:
+    """Escape what would be markup, and no more: the file is also read raw."""
+    return _MARKDOWN.sub(r"\\\g<0>", " ".join(text.split()))
+
+
+# --- CSV -----------------------------------------------------------------------------------
+
+
+def frame(boards: Sequence[Board]) -> pd.DataFrame:
+    """One row for each block and method, unrounded, for programs."""
+    rows = []
+    for board in boards:
+        for row in board.rows:
+            line: dict[str, object] = {key: getattr(board.block, key) for key in KEYS}
+            line |= {"images": board.images, "replicates": board.replicates}
+            line |= {"method": row.method, "rank": row.rank.value, "rank_low": row.rank.low,
+                     "rank_high": row.rank.high, "group": row.group,
+                     "chance_best": row.chance_best}  # fmt: skip
+            for metric in board.metrics:
+                line |= _flat(metric, row.values.get(metric, Value()))
+            for metric in DIFFERENCES:
+                if found := row.differences.get(metric):
+                    line["reference"] = board.against
+                    line |= {f"{metric}_difference{_suffix(n)}": getattr(found, n)
+                             for n in Difference.__dataclass_fields__}  # fmt: skip
+            for name, hardware in board.costs:
+                cost = row.costs.get((name, hardware), Cost())
+                label = f"{name} ({hardware})" if len(board.hardware) > 1 else name
+                line["hardware"] = ", ".join(board.hardware)
+                line |= {label: cost.value, f"{label}_ratio": cost.ratio}
+            rows.append(line)
+    columns: dict[str, None] = {}
+    for line in rows:
+        columns |= dict.fromkeys(line)
+    table = pd.DataFrame(rows, columns=list(columns))
+    return table.dropna(axis=1, how="all") if len(table) else table
+
+
+def _flat(metric: str, value: Value) -> dict[str, object]:
+    names = [n for n in Value.__dataclass_fields__ if n != "value"]
+    flat = {f"{metric}_{n}": getattr(value, n) for n in names}
+    if math.isnan(value.floor_high):
+        del flat[f"{metric}_inside_floor"]
+    return {metric: value.value, **flat}
+
+
+def _suffix(name: str) -> str:
+    return "" if name == "difference" else f"_{name}"
+
+
+def csv(boards: Sequence[Board]) -> str:
+    """:func:`frame` as text."""
+    return str(frame(boards).to_csv(index=False, lineterminator="\n"))
+
+
+# --- LaTeX ---------------------------------------------------------------------------------
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$",
+    "#": r"\#", "_": r"\_", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
+    INFINITE: r"$\infty$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "×": r"$\times$",
+    "−": "$-$", "–": "--", "·": r"$\cdot$",
+    INSIDE_FLOOR: r"$^{\circ}$", FEW_ERRORS: r"$^{\dagger}$",
+}  # fmt: skip
+
+
+def latex(boards: Sequence[Board], tables: Tables) -> str:
+    r"""Tables ready for a paper; they need ``\usepackage{booktabs,graphicx}``."""
+    parts = [
+        "% Needs \\usepackage{booktabs} and \\usepackage{graphicx} (for \\resizebox).",
+        *(_latex_table(board, small_print([board], tables)) for board in boards),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _latex_table(board: Board, notes: Sequence[str]) -> str:
+    head, rows = _grid(board)
+    numbers = len(head) - 3
+    caption = f"{board.block.title}. {subtitle(board)}."
+    body = [" & ".join(map(escape_latex, row)) + r" \\" for row in rows]
+    return "\n".join([
+        r"\begin{table}[t]",
+        r"  \centering",
+        rf"  \caption{{{escape_latex(caption)}}}",
+        rf"  \label{{tab:{board.block.file_name}}}",
+        r"  \resizebox{\linewidth}{!}{%",
+        rf"  \begin{{tabular}}{{rl@{{\hspace{{0.6em}}}}l{'r' * numbers}}}",
+        r"    \toprule",
+        "    " + " & ".join(map(escape_latex, head)) + r" \\",
+        r"    \midrule",
+        *("    " + line for line in body),
+        r"    \bottomrule",
+        r"  \end{tabular}}",
+        r"  \par\medskip\begin{minipage}{\linewidth}\footnotesize",
+        *("    " + escape_latex(line) for line in notes),
+        r"  \end{minipage}",
+        r"\end{table}",
+    ])  # fmt: skip
+
+
+def escape_latex(text: str) -> str:
+    """Text as LaTeX prints it."""
+    return "".join(_LATEX.get(c, c) for c in " ".join(text.split()))
+
+
+FILES: dict[str, Callable[[Sequence[Board], Tables], str]] = {
+    "leaderboard.md": markdown,
+    "leaderboard.csv": lambda boards, _: csv(boards),
+    "leaderboard.tex": latex,
+}
