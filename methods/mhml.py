@@ -28,7 +28,7 @@ class MultiHeadMultiLoss(Recipe):
         weights = torch.full((self.heads, classes), 1 / self.heads)
         for first in range(0, self.heads, classes):
             order = torch.randperm(classes, generator=generator)
-            for own, group in zip(weights[first:], order.tensor_split(min(self.heads, classes))):
+            for own, group in zip(weights[first:], order.tensor_split(self.heads)):
                 own[group] = self.heads
         return weights
 

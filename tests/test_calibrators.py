@@ -149,6 +149,14 @@ def test_beta_recovers_the_curve_that_made_the_labels():
     np.testing.assert_allclose(calibrated, truth, atol=0.02)
 
 
+def test_vector_scaling_by_hand():
+    # One image, probabilities 1/2 and 1/2, of class 0. Setting the gradient of NLL plus prior to
+    # zero gives offsets e and -e, factors 1 - e log 2 and 1 + e log 2, where e = 1 - p.
+    log_probs = np.log([[0.5, 0.5]])
+    p = math.exp(vector.CALIBRATORS[0].fit(log_probs, np.array([0]))(log_probs)[0, 0])
+    assert math.log(p / (1 - p)) == pytest.approx(2 * (1 - p) * (1 + math.log(2) ** 2), abs=1e-4)
+
+
 def test_vector_scaling_reaches_its_optimum():
     log_probs, labels = simulate(2000, 3, temperature=2.5)
     log_probs[:, 0] -= 1.0  # class 0 is predicted too rarely
@@ -232,6 +240,14 @@ def test_hard_cases_give_finite_normalised_predictions_in_silence(calibrator, ca
         assert np.isfinite(result).all()
         np.testing.assert_allclose(np.exp(result).sum(1), 1, atol=1e-9)
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("case", ["one-hot", "rounded to zero", "overconfident", "class absent"])
+def test_vector_scaling_does_at_least_what_one_temperature_does(case):
+    log_probs, labels = HARD[case]
+    fitted = nll(vector.CALIBRATORS[0].fit(log_probs, labels)(log_probs), labels)
+    prior = log_probs.shape[1] / 2 / len(labels)  # of shrinking every factor to zero
+    assert fitted < nll(TEMPERATURE.fit(log_probs, labels)(log_probs), labels) + prior
 
 
 @pytest.mark.parametrize("calibrator", [isotonic, histogram, beta])
