@@ -38,7 +38,9 @@ class Batches:
         if device.type == "cuda" and images.nbytes < 0.5 * torch.cuda.mem_get_info(device)[0]:
             self.resident = torch.from_numpy(np.array(images)).to(device)
         shape = (1, -1, 1, 1)
-        self._scale = torch.tensor([1 / (255 * s) for s in normalisation.std]).view(shape).to(device)
+        self._scale = (
+            torch.tensor([1 / (255 * s) for s in normalisation.std]).view(shape).to(device)
+        )
         ratios = zip(normalisation.mean, normalisation.std)
         self._shift = torch.tensor([-m / s for m, s in ratios]).view(shape).to(device)
 

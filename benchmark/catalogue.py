@@ -58,7 +58,7 @@ def rows(what: str) -> list[dict[str, Any]]:
                 "formula": m.formula,
                 "source": m.source,
             }
-            for m in METRICS
+            for m in METRICS.values()
         ]
     return [
         {

@@ -6,6 +6,7 @@ It imports nothing heavy until it must, so that help and mistakes are answered a
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import shlex
 import sys
@@ -54,11 +55,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from benchmark import registry, run
+    from benchmark import registry
+
+    methods = registry.select_methods(options.methods)
+    datasets = registry.select_datasets(options.datasets)
+    from benchmark import run
 
     request = run.Request(
-        methods=registry.select_methods(options.methods),
-        datasets=registry.select_datasets(options.datasets),
+        methods=methods,
+        datasets=datasets,
         backbones=options.backbone,
         preset=options.preset,
         folds=options.folds,
@@ -169,12 +174,15 @@ def _leaderboard(options: argparse.Namespace) -> int:
 
 
 def _show(folder: Path, **choices: Any) -> list[str]:
-    """Regenerate the tables of a results folder and print the leaderboard."""
+    """Regenerate the tables of a results folder, print the leaderboard, return what is missing."""
     from benchmark import leaderboard
 
-    leaderboard.regenerate(folder, **choices)
+    missing = leaderboard.regenerate(folder, **choices)
     print((folder / "leaderboard.md").read_text(encoding="utf-8"))
-    return []
+    for sentence in missing:
+        print(f"missing: {sentence}", file=sys.stderr)
+    print(f"The page with everything: {folder / 'report.html'}")
+    return missing
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -208,24 +216,32 @@ def _data_prepare(options: argparse.Namespace) -> int:
     for dataset in registry.select_datasets(options.names):
         with Progress(transient=True) as bar:
             task = bar.add_task(dataset.name, total=None)
-            fetch.prepare(
-                dataset,
-                options.data_root,
-                lambda done, total, task=task: bar.update(task, completed=done, total=total),
-            )
+            fetch.prepare(dataset, options.data_root, functools.partial(_advance, bar, task))
         print(f"{dataset.name} is ready in {options.data_root}")
     return 0
+
+
+def _advance(bar: Any, task: Any, done: int, total: int | None) -> None:
+    bar.update(task, completed=done, total=total)
 
 
 def _data_check(options: argparse.Namespace) -> int:
     from benchmark import fetch, registry
 
-    good = True
+    problems = 0
     for dataset in registry.select_datasets(options.names):
-        report = fetch.check(dataset, options.data_root)
-        print(report)
-        good = good and report.complete
-    return 0 if good else 1
+        check = fetch.check(dataset, options.data_root)
+        print(dataset.name)
+        width = max(map(len, check.classes))
+        print(" " * (width + 2), *(f"{part:>11}" for part in check.counts))
+        for number, name in enumerate(check.classes):
+            row = (counts[number] for counts in check.counts.values())
+            print(f"  {name:{width}}", *(f"{count:11}" for count in row))
+        for problem in check.problems:
+            print(f"  {problem}")
+        problems += len(check.problems)
+        print("  as published" if not check.problems and dataset.known_counts else "", end="\n")
+    return 1 if problems else 0
 
 
 def _data_clear(options: argparse.Namespace) -> int:
@@ -386,7 +402,9 @@ def _apply_config(
     for key, value in content.items():
         name = key.replace("_", "-")
         if not hasattr(options, name.replace("-", "_")) or name in ("config", "function"):
-            raise InputError(f"--config {path}: unknown key {key!r}; the keys are those of the flags")
+            raise InputError(
+                f"--config {path}: unknown key {key!r}; the keys are those of the flags"
+            )
         given = any(word == f"--{name}" or word.startswith(f"--{name}=") for word in words)
         if given or value is False:
             continue

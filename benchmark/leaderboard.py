@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark import manifest, metrics, report, stats
+from benchmark import manifest, report, stats
 from benchmark.api import InputError, require
 from benchmark.combine import pool
 from benchmark.manifest import Entry, Manifest
@@ -83,7 +84,7 @@ def regenerate(
     metric_names: Sequence[str] | None = None,
     against: str = "cross-entropy",
     alpha: float = 0.05,
-) -> tuple[stats.Tables, list[str]]:
+) -> list[str]:
     """Write scores, costs, tables, figures and the page of a results folder.
 
     Args:
@@ -94,7 +95,7 @@ def regenerate(
         alpha: one minus the confidence of the intervals.
 
     Returns:
-        The tables, and a sentence for each missing cell.
+        A sentence for each cell that is missing.
 
     Raises:
         InputError: nothing is stored there, or an unknown data set, metric or method.
@@ -120,14 +121,14 @@ def regenerate(
     notes += [f"{name}: {note}" for name, listed in listing.notes.items() for note in listed]
     report.write(
         folder,
-        tables.with_notes([*content.missing, *notes]),
+        dataclasses.replace(tables, notes=(*content.missing, *tables.notes, *notes)),
         content.predictions,
         content.costs,
         [{"name": name, **definition} for name, definition in listing.methods.items()],
         {"command": "; ".join(listing.commands), **content.environment},
         against,
     )
-    return tables, content.missing
+    return content.missing
 
 
 def _predictions(entry: Entry, fits: list[Record], calibration: Record | None) -> Predictions:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -84,10 +85,11 @@ class Network(nn.Module):
             hidden = functional.dropout(hidden, self.dropout)
         if hidden.shape[-2] == 1:  # the heads read the same features
             flat = functional.linear(hidden.squeeze(-2), self.weight.flatten(0, 1))
-            logits = flat.unflatten(-1, self.bias.shape) + self.bias
+            logits = flat.view(*flat.shape[:-1], *self.bias.shape) + self.bias
         else:
             logits = torch.einsum("...hf,hcf->...hc", hidden, self.weight) + self.bias
-        return logits.reshape(len(features), -1, logits.shape[-1])
+        views: Tensor = logits.reshape(len(features), -1, logits.shape[-1])
+        return views
 
 
 def build(
@@ -176,29 +178,29 @@ def _small(classes: int, channels: int) -> _Parts:
 class _Features(nn.Module):
     """A timm model up to the input of its classifier."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, images: Tensor) -> Tensor:
         if images.shape[1] == 1:
             images = images.expand(-1, 3, -1, -1)
-        features = self.model.forward_features(images)  # type: ignore[operator]
-        result: Tensor = self.model.forward_head(features, pre_logits=True)  # type: ignore[operator]
+        features = self.model.forward_features(images)
+        result: Tensor = self.model.forward_head(features, pre_logits=True)
         return result
 
 
 def _timm(name: str, weights: str, file: Path | None, classes: int, size: int) -> _Parts:
     import timm
-    from timm.layers import NormMlpClassifierHead
+    from timm.layers.classifier import NormMlpClassifierHead
 
     check_backbone(name)
-    options: dict[str, object] = {"num_classes": classes}
+    options: dict[str, Any] = {"num_classes": classes}
     config = timm.get_pretrained_cfg(name)
     if config is not None and config.fixed_input_size:
         options["img_size"] = size
     try:
-        model = timm.create_model(name, pretrained=weights == "imagenet", **options)
+        model: Any = timm.create_model(name, pretrained=weights == "imagenet", **options)
     except (OSError, RuntimeError, ValueError, AssertionError) as error:
         if weights == "imagenet":
             raise InputError(
@@ -245,7 +247,7 @@ def check_backbone(name: str) -> None:
         )
 
 
-def _load(model: nn.Module, file: Path) -> None:
+def _load(model: Any, file: Path) -> None:
     """Load local weights into a model, leaving its classifier as initialised.
 
     Names may differ from timm's if the tensors' order and shapes agree.
@@ -255,7 +257,7 @@ def _load(model: nn.Module, file: Path) -> None:
     names = set(own) & set(loaded)
     if len(names) < len(own) // 2 and len(own) == len(loaded):
         loaded = dict(zip(own, loaded.values()))
-    prefix = {n for n, m in model.named_modules() if m is model.get_classifier()}  # type: ignore[operator]
+    prefix = {n for n, m in model.named_modules() if m is model.get_classifier()}
     chosen = {}
     for name, tensor in own.items():
         if name.rpartition(".")[0] in prefix:

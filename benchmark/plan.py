@@ -163,7 +163,7 @@ def describe_recipe(recipe: Recipe) -> dict[str, Any]:
     """A recipe as plain values: its parameters and a digest of the code of its hooks."""
     return {
         "parameters": dataclasses.asdict(recipe),
-        "code": [_source(cls) for cls in type(recipe).__mro__ if issubclass(cls, Recipe)],
+        "code": [_source(kind) for kind in type(recipe).__mro__[:-1]],
     }
 
 

@@ -42,7 +42,9 @@ def log_probs(
 
 def views(network: Network, images: Tensor, passes: int) -> Tensor:
     """Logits ``(batch, passes * heads, classes)`` in evaluation mode."""
-    layers = [m for m in network.trunk.modules() if isinstance(m, torch.nn.modules.dropout._DropoutNd)]
+    layers = [
+        m for m in network.trunk.modules() if isinstance(m, torch.nn.modules.dropout._DropoutNd)
+    ]
     inside = [layer for layer in layers if layer.p > 0]
     if passes == 1 or not inside:
         return network.classify(network.trunk(images), passes, stochastic=passes > 1)

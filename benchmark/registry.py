@@ -33,7 +33,9 @@ def mount(folder: str) -> None:
 @functools.cache
 def methods() -> dict[str, Method]:
     """Every registered method by name; families appear as their variants."""
-    entries = [method for entry in _entries("methods", "METHODS", Method) for method in _each(entry)]
+    entries = [
+        method for entry in _entries("methods", "METHODS", Method) for method in _each(entry)
+    ]
     return _unique("method", entries)
 
 
@@ -306,4 +308,3 @@ def _convert(text: Any, like: Any, what: str) -> Any:
         kind = {bool: "true or false", int: "a whole number", float: "a number"}[type(like)]
         raise InputError(f"{what}: {text!r} is not {kind}") from None
     raise InputError(f"{what}: this parameter cannot be set on the command line")
-

@@ -90,7 +90,9 @@ class _Source:
     size: int | None
     weights_file: Path | None
 
-    def material(self, cache: Path, progress: Callable[[int, int], None] | None) -> fitting.Material:
+    def material(
+        self, cache: Path, progress: Callable[[int, int], None] | None
+    ) -> fitting.Material:
         """Decode the images (once; later calls find them in the cache)."""
         return fitting.Material(
             images=images.load(self.samples, self.fingerprint, self.size, cache, progress),
@@ -285,17 +287,16 @@ def _replicates(
         if isinstance(dataset, SimulatedDataset):
             for number in range(scheme if isinstance(scheme, int) else 1):
                 drawn = dataset.draw(number)
-                parts = folds.official(drawn, np.random.default_rng(0))
-                yield from ((f"draw-{number + 1}", seed, drawn, parts) for seed in seeds)
+                own = folds.official(drawn, np.random.default_rng(0))
+                yield from ((f"draw-{number + 1}", seed, drawn, own) for seed in seeds)
             return
         samples = dataset.samples(request.data_root)
         for seed in seeds:
             if isinstance(scheme, int):
                 generator = np.random.default_rng(derive(dataset.name, scheme, seed))
                 split = folds.split(samples, scheme, generator)
-                for number, parts in enumerate(split.folds, 1):
-                    one = folds.Split((parts,), split.notes)
-                    yield f"{number}/{scheme}", seed, samples, one
+                for number, cut in enumerate(split.folds, 1):
+                    yield f"{number}/{scheme}", seed, samples, folds.Split((cut,), split.notes)
             else:
                 generator = np.random.default_rng(derive(dataset.name, "official"))
                 yield "official", seed, samples, folds.official(samples, generator)

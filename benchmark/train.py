@@ -85,7 +85,7 @@ def train(
                         logits = network(images)
                     loss = recipe.loss(logits.float(), mixed, weights)
                     optimizer.zero_grad(set_to_none=True)
-                    loss.backward()
+                    loss.backward()  # type: ignore[no-untyped-call]
                     optimizer.step()
                     schedule.step()
                     total += loss.detach()

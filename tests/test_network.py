@@ -34,7 +34,9 @@ def test_heads_are_independent_copies_of_the_backbone_s_own_classifier(backbone)
     # The others are initialised independently, on the same scale.
     for a, b in ((0, 1), (0, 2), (1, 2)):
         assert not torch.allclose(three.weight[a], three.weight[b])
-        assert float((three.weight[a].std() / three.weight[b].std()).detach()) == pytest.approx(1, rel=0.2)
+        assert float((three.weight[a].std() / three.weight[b].std()).detach()) == pytest.approx(
+            1, rel=0.2
+        )
     one.eval(), three.eval()
     batch = images(backbone)
     logits = three(batch)
