@@ -16,6 +16,7 @@ from benchmark import augment
 from benchmark.augment import OPERATIONS, SIGNED, STRENGTHS, apply, draw, trivial_augment
 
 SHAPES = [(3, 224, 224), (1, 224, 224), (3, 40, 57), (3, 8, 8), (1, 8, 8)]
+WARPS = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
 WITHOUT_STRENGTH = ("Identity", "AutoContrast", "Equalize")
 
 
@@ -47,14 +48,19 @@ def random_images(n: int, channels: int = 3, size: int = 16) -> Tensor:
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_agrees_with_torchvision_within_one_level(name: str, shape: tuple[int, int, int]) -> None:
+def test_agrees_with_torchvision(name: str, shape: tuple[int, int, int]) -> None:
     magnitudes = all_magnitudes(name)
+    if shape[1] == 224:
+        magnitudes = magnitudes[::2]  # 8 and 24 among them: shears that fall between two pixels
     operation = torch.full((len(magnitudes),), OPERATIONS.index(name))
     for image in noise_and_picture(shape):
         ours = apply(image.expand(len(magnitudes), -1, -1, -1), operation, magnitudes)
         theirs = torch.stack([torchvision(image, name, m) for m in magnitudes.tolist()])
-        close = (ours.int() - theirs.int()).abs() <= 1
-        shares = close.float().mean((1, 2, 3))
+        difference = (ours.int() - theirs.int()).abs()
+        assert difference.max() <= 1 or name in WARPS
+        # On the outer frame torchvision blends pixels with themselves, and may round them down.
+        allowed = 1 if name == "Sharpness" else 0
+        shares = (difference <= allowed).float().mean((1, 2, 3))
         assert shares.min() >= 0.999, f"{name} {magnitudes[shares.argmin()]}"
 
 
@@ -71,7 +77,7 @@ def test_agrees_with_pil_within_one_level(name: str) -> None:
 
 
 def test_known_answers() -> None:
-    image = torch.tensor([[0, 10, 20], [30, 40, 50], [60, 70, 255]], dtype=torch.uint8)
+    image = torch.tensor([[0, 10, 22], [30, 40, 50], [60, 70, 255]], dtype=torch.uint8)
 
     def changed(name: str, magnitude: float) -> list[list[int]]:
         operation = torch.tensor([OPERATIONS.index(name)])
@@ -80,17 +86,17 @@ def test_known_answers() -> None:
     assert changed("Identity", 0) == image.tolist()
     assert changed("TranslateX", 1.9) == [[0, 0, 10], [0, 30, 40], [0, 60, 70]]
     assert changed("TranslateY", -1) == [[30, 40, 50], [60, 70, 255], [0, 0, 0]]
-    assert changed("Rotate", 90) == [[20, 50, 255], [10, 40, 70], [0, 30, 60]]
-    assert changed("ShearX", 0.8) == [[0, 10, 20], [40, 50, 0], [255, 0, 0]]
+    assert changed("Rotate", 90) == [[22, 50, 255], [10, 40, 70], [0, 30, 60]]
+    assert changed("ShearX", 0.8) == [[0, 10, 22], [40, 50, 0], [255, 0, 0]]
     assert changed("ShearY", 0.8) == [[0, 40, 255], [30, 70, 0], [60, 0, 0]]
-    assert changed("Brightness", 0.5) == [[0, 15, 30], [45, 60, 75], [90, 105, 255]]
+    assert changed("Brightness", 0.5) == [[0, 15, 33], [45, 60, 75], [90, 105, 255]]
     assert changed("Color", 0.5) == image.tolist()
     assert changed("Contrast", -1) == [[59] * 3] * 3
-    assert changed("Posterize", 2) == [[0, 0, 0], [0, 0, 0], [64 * (60 // 64), 64, 192]]
-    assert changed("Solarize", 50) == [[0, 10, 20], [30, 40, 205], [195, 185, 0]]
+    assert changed("Posterize", 2) == [[0, 0, 0], [0, 0, 0], [0, 64, 192]]
+    assert changed("Solarize", 50) == [[0, 10, 22], [30, 40, 205], [195, 185, 0]]
     assert changed("AutoContrast", 0) == image.tolist()
-    # the blurred middle is (535 + 4 * 40) / 13 = 53.46..., rounded 53
-    assert changed("Sharpness", -1) == [[0, 10, 20], [30, 53, 50], [60, 70, 255]]
+    # the blurred middle is (537 + 4 * 40) / 13 = 53.6..., rounded 54
+    assert changed("Sharpness", -1) == [[0, 10, 22], [30, 54, 50], [60, 70, 255]]
 
 
 @pytest.mark.parametrize("name", ["AutoContrast", "Equalize", "Contrast", "Sharpness", "Color"])
