@@ -178,3 +178,12 @@ def test_classes_that_live_in_too_few_groups_are_reported():
     cut = folds.split(make(labels, groups), 5, rng())
     assert any("'c1' (20 images) is absent from the test part" in n for n in cut.notes)
     assert not any("'c1'" in n and "train" in n for n in cut.notes)
+
+
+def test_a_group_that_holds_most_images_goes_to_train_not_to_calibration():
+    labels = np.arange(200) // 100
+    groups = np.r_[np.zeros(60, int), np.arange(1, 41), np.zeros(60, int), np.arange(41, 81)]
+    split = np.array(["train"] * 190 + ["test"] * 10)
+    (fold,) = folds.official(make(labels, groups, split), rng()).folds
+    assert (groups[fold.calibration] != 0).all()
+    assert abs(len(fold.calibration) - 38) <= 1
