@@ -13,7 +13,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -115,7 +115,8 @@ def load(
         _evict(cache_dir, limit_bytes, keep=path)
     if cached is None:
         raise InputError(f"{path} cannot be read back after it was written: check the disk")
-    os.utime(path)
+    with suppress(OSError):  # another's cache may be readable only
+        os.utime(path)
     return cached
 
 
