@@ -22,9 +22,8 @@ import numpy.typing as npt
 
 from benchmark.api import PARTS, Archive, Dataset, InputError, Samples, require
 
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how many bytes or files are done, and of how many (0 where
-nobody knows)."""
+Progress = Callable[[int, int], None]
+"""Called with how many bytes are downloaded (later: unpacked), and of how many (0 if unknown)."""
 
 _NETWORK_ERRORS = (
     urllib.error.URLError,
@@ -46,14 +45,38 @@ class Check:
     """What lies in the data root, against what was published.
 
     Attributes:
+        dataset: name of the data set.
         classes: names of the classes.
         counts: images of each class in each part; ``all`` for the whole set.
         problems: plain sentences on what is missing or too much; empty if all is well.
+        published: whether there are published numbers to compare with.
     """
 
+    dataset: str
     classes: tuple[str, ...]
     counts: Mapping[str, tuple[int, ...]]
     problems: tuple[str, ...]
+    published: bool
+
+    @property
+    def complete(self) -> bool:
+        """Whether all is as published."""
+        return not self.problems
+
+    def __str__(self) -> str:
+        """A table of the counts, and the verdict."""
+        rows = [(self.dataset, *self.counts)]
+        rows += [(name, *map(str, n)) for name, *n in zip(self.classes, *self.counts.values())]
+        rows += [("sum", *(str(sum(n)) for n in self.counts.values()))]
+        widths = [max(map(len, column)) for column in zip(*rows)]
+        lines = [
+            "  ".join([name.ljust(widths[0]), *(n.rjust(w) for n, w in zip(numbers, widths[1:]))])
+            for name, *numbers in rows
+        ]
+        verdict = "complete: the counts are as published"
+        if not self.published:
+            verdict = "readable; there are no published counts to compare with"
+        return "\n".join([*lines, *(self.problems or [verdict])])
 
 
 def check(dataset: Dataset, root: Path) -> Check:
@@ -80,7 +103,8 @@ def check(dataset: Dataset, root: Path) -> Check:
         absent = [path for path in samples.images if not path.is_file()]
         if absent:
             problems.append(f"{len(absent)} image files are missing, such as {absent[0]}")
-    return Check(samples.classes, counts, tuple(problems))
+    name = dataset.name + dataset.argument
+    return Check(name, samples.classes, counts, tuple(problems), bool(dataset.known_counts))
 
 
 def prepare(dataset: Dataset, root: Path, progress: Progress | None = None) -> Check:
@@ -89,13 +113,18 @@ def prepare(dataset: Dataset, root: Path, progress: Progress | None = None) -> C
     What a broken download or a full disk leaves behind is used by the next call.
 
     Raises:
-        InputError: the data set may not be downloaded (saying how to get it), or it could not be.
+        InputError: the data set may not be downloaded (saying how to get it), it could not be,
+            or it is not complete.
     """
     try:
-        return check(dataset, root)
+        report = check(dataset, root)
+        if report.complete:
+            return report
+        require(dataset.archive is not None, f"{report}\n{dataset.access}")
     except InputError:
         if dataset.archive is None:
             raise
+    assert dataset.archive is not None
     folder = root / dataset.name.strip(":/")
     file = folder / PurePosixPath(dataset.archive.url).name
     try:
@@ -108,8 +137,8 @@ def prepare(dataset: Dataset, root: Path, progress: Progress | None = None) -> C
             "put that right and run again"
         ) from error
     report = check(dataset, root)
-    if not report.problems:
-        file.unlink()
+    require(report.complete, f"{report}\n{file} was unpacked, but is not as published")
+    file.unlink()
     return report
 
 
@@ -170,16 +199,18 @@ def unpack(file: Path, folder: Path, progress: Progress | None = None) -> None:
             there = [_has_size(t, e.file_size) for t, e in zip(targets, entries)]
             needed = total - sum(e.file_size for e, is_there in zip(entries, there) if is_there)
             require(needed <= free, f"{needed} bytes are needed in {folder}, {free} are free")
-            for number, (entry, target) in enumerate(zip(entries, targets), start=1):
-                if not there[number - 1]:
+            done = 0
+            for entry, target, is_there in zip(entries, targets, there):
+                if not is_there:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     _within(folder, target)
                     temporary = target.with_name(target.name + ".part")
                     with archive.open(entry) as source, temporary.open("wb") as sink:
                         shutil.copyfileobj(source, sink, _CHUNK_BYTES)
                     temporary.replace(target)
+                done += entry.file_size
                 if progress is not None:
-                    progress(f"unpacking {file.name}", number, len(entries))
+                    progress(done, total)
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise InputError(
             f"{file} is damaged ({error}): delete it and run again to download it anew"
@@ -233,7 +264,7 @@ def _transfer(archive: Archive, part: Path, progress: Progress | None) -> bool:
                 sink.write(chunk)
                 done += len(chunk)
                 if progress is not None:
-                    progress(f"downloading {part.stem}", done, total)
+                    progress(done, total)
             sink.flush()
             os.fsync(sink.fileno())
     return done == total or not total

@@ -13,7 +13,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -29,6 +29,9 @@ Progress = Callable[[int, int], None]
 
 LIMIT_BYTES = 50 * 2**30
 """What the cache may hold; beyond it, the files that were not used for longest go."""
+
+IN_MEMORY_BYTES = 2**26
+"""Up to here, an array of the wanted size is handed on as it is, without a cache file."""
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _GREY_MODES = ("1", "L", "LA")
@@ -50,8 +53,9 @@ def fingerprint(
     """
     total = hashlib.sha256()
 
-    def add(name: str, content: bytes) -> None:
-        total.update(f"{name}:{len(content)}:".encode() + content)
+    def add(name: str, content: bytes | memoryview) -> None:
+        total.update(f"{name}:{memoryview(content).nbytes}:".encode())
+        total.update(content)
 
     for name in ("labels", "groups", "split", "ids"):
         column = getattr(samples, name)
@@ -59,7 +63,7 @@ def fingerprint(
     add("classes", "\0".join(samples.classes).encode())
     if isinstance(samples.images, np.ndarray):
         add("shape", str(samples.images.shape).encode())
-        add("pixels", np.ascontiguousarray(samples.images).tobytes())
+        add("pixels", np.ascontiguousarray(samples.images).data)
     else:
         add("files", "".join(_file_hashes(samples.images, cache_dir, progress)).encode())
     return total.hexdigest()
@@ -88,8 +92,8 @@ def load(
         limit_bytes: what the cache may hold.
 
     Returns:
-        ``(n, channels, height, width)`` uint8; memory-mapped, or in memory if nothing had to be
-        decoded or resized.
+        ``(n, channels, height, width)`` uint8; memory-mapped, or in memory if a small array had to
+        be neither decoded nor resized.
 
     Raises:
         InputError: an image is missing or corrupt (named), the images differ in size although
@@ -97,9 +101,9 @@ def load(
     """
     require(size is None or size > 0, f"size={size}: an image has at least one pixel")
     images = samples.images
-    if isinstance(images, np.ndarray) and size in (None, *images.shape[1:3]):
-        _, height, width, _ = images.shape
-        if size is None or height == width:
+    if isinstance(images, np.ndarray) and images.nbytes <= IN_MEMORY_BYTES:
+        height, width = images.shape[1:3]
+        if size is None or size == height == width:
             pixels = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
             pixels.flags.writeable = False
             return pixels
@@ -111,7 +115,8 @@ def load(
         _evict(cache_dir, limit_bytes, keep=path)
     if cached is None:
         raise InputError(f"{path} cannot be read back after it was written: check the disk")
-    os.utime(path)
+    with suppress(OSError):  # another's cache may be readable only
+        os.utime(path)
     return cached
 
 
@@ -170,7 +175,7 @@ def _build(
     path: Path, images: tuple[Path, ...] | Pixels, size: int | None, progress: Progress | None
 ) -> None:
     if isinstance(images, np.ndarray):
-        channels, shape = images.shape[3], (size, size)
+        channels, shape = images.shape[3], (size or images.shape[1], size or images.shape[2])
         grey = channels == 1
     else:
         headers = list(_in_threads(_header, images))

@@ -133,7 +133,8 @@ def test_chaoyangs_official_layout_is_read(tmp_path):
     for part, each in (("train", 16), ("calibration", 4), ("test", 10)):
         assert np.bincount(samples.labels[samples.split == part]).tolist() == [each] * 4
     assert all(name.startswith("test/") for name in samples.ids[samples.split == "test"])
-    assert set(samples.groups[:2]) == {"353042_1", "353046_2"}
+    assert set(samples.groups[samples.labels == 0]) == {"353042_1", "353046_2", "353050_3"}
+    assert set(samples.groups[samples.labels == 1]) == {"353043-2", "353047-3", "353051-1"}
     assert all(path.is_file() for path in samples.images)
     (note,) = folds.official(samples, np.random.default_rng(0)).notes
     assert "optimistic about new groups" in note

@@ -29,6 +29,9 @@ class Server(ThreadingHTTPServer):
     codes: list[int]
     asked: list[str | None]
 
+    def handle_error(self, *_):
+        """A client that hangs up is part of some tests."""
+
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
@@ -79,7 +82,7 @@ def test_a_download_arrives_whole_with_progress(server, tmp_path):
     archive = Archive(server.url, len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
     fetch.download(archive, tmp_path / "data.zip", lambda *step: seen.append(step))
     assert (tmp_path / "data.zip").read_bytes() == CONTENT
-    assert seen[-1] == ("downloading data.zip", len(CONTENT), len(CONTENT))
+    assert seen[-1] == (len(CONTENT), len(CONTENT))
     assert [p.name for p in tmp_path.iterdir()] == ["data.zip"]
     fetch.download(archive, tmp_path / "data.zip")
     assert len(server.asked) == 1
@@ -238,7 +241,7 @@ def test_unpacking_again_writes_only_what_is_missing(tmp_path):
     fetch.unpack(file, inside, lambda *step: seen.append(step))
     assert (inside / "d" / "one.txt").read_bytes() == b"one"
     assert (inside / "d" / "two.txt").read_bytes() == b"own"
-    assert seen[-1] == ("unpacking a.zip", 2, 2)
+    assert seen == [(3, 6), (6, 6)]
 
 
 def test_too_little_space_is_said_before_anything_is_written(tmp_path, monkeypatch):
@@ -305,6 +308,33 @@ def test_check_compares_every_class_with_the_published_counts(tmp_path):
     (gone,) = list((folder / "train").iterdir())[:1]
     gone.unlink()
     assert f"1 image files are missing, such as {gone}" in fetch.check(dataset, tmp_path).problems
+
+
+def test_the_report_reads_well(tmp_path):
+    trees.chaoyang(tmp_path, per_class=5)
+    known = {"train": (4,) * 4, "calibration": (1,) * 4, "test": (2,) * 4}
+    lines = str(fetch.check(replace(chaoyang, known_counts=known), tmp_path)).splitlines()
+    assert lines[0] == "chaoyang        train  calibration  test  all"
+    assert lines[3] == "adenocarcinoma      4            1     2    7"
+    assert lines[5] == "sum                16            4     8   28"
+    assert lines[6] == "complete: the counts are as published"
+    known["test"] = (2, 2, 2, 3)
+    report = fetch.check(replace(chaoyang, known_counts=known), tmp_path)
+    assert not report.complete
+    assert str(report).endswith("class 'adenoma': 2 images in test, 3 expected (1 missing)")
+    assert "no published counts" in str(fetch.check(replace(chaoyang, known_counts={}), tmp_path))
+
+
+def test_prepare_says_what_is_missing_from_what_is_there(server, tmp_path):
+    trees.chaoyang(tmp_path)
+    with pytest.raises(InputError, match=r"(?s)880 missing.*On request: ask"):
+        fetch.prepare(chaoyang, tmp_path)
+    with zipfile.ZipFile(buffer := io.BytesIO(), "w") as archive:
+        archive.writestr("labeled-images/nothing.txt", "")
+    server.content = buffer.getvalue()
+    trees.kvasir(tmp_path)
+    with pytest.raises(InputError, match=r"(?s)missing.*data\.zip was unpacked, but is not as"):
+        fetch.prepare(replace(kvasir, archive=Archive(server.url)), tmp_path)
 
 
 def test_check_of_fewer_classes_says_so(tmp_path):

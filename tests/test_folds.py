@@ -178,3 +178,14 @@ def test_classes_that_live_in_too_few_groups_are_reported():
     cut = folds.split(make(labels, groups), 5, rng())
     assert any("'c1' (20 images) is absent from the test part" in n for n in cut.notes)
     assert not any("'c1'" in n and "train" in n for n in cut.notes)
+
+
+def test_large_groups_go_where_they_distort_the_shares_least():
+    # Of 100 images a class, train wants 80 and calibration 20. The group of 50 goes to train;
+    # that of 40 leaves train 10 over there, and would leave calibration 20 over.
+    labels = np.arange(200) // 100
+    groups = np.tile(np.r_[np.zeros(50, int), np.ones(40, int), np.arange(2, 12)], 2)
+    groups[190:] += 10
+    samples = make(np.r_[labels, 0, 1], np.r_[groups, 98, 99], ["train"] * 200 + ["test"] * 2)
+    (fold,) = folds.official(samples, rng()).folds
+    assert sorted(groups[fold.calibration]) == list(range(2, 22))

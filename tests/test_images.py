@@ -42,12 +42,16 @@ def read(samples, size, cache, **options):
     return images.load(samples, images.fingerprint(samples, cache), size, cache, **options)
 
 
-def test_arrays_at_their_own_size_keep_every_pixel(tmp_path):
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_arrays_at_their_own_size_keep_every_pixel(tmp_path, monkeypatch, in_memory):
+    if not in_memory:
+        monkeypatch.setattr(images, "IN_MEMORY_BYTES", 10)
     source = array(channels=3)
     for size in (None, 8):
         pixels = read(samples_of(source), size, tmp_path)
         assert pixels.shape == (6, 3, 8, 8)
         assert pixels.flags.c_contiguous
+        assert isinstance(pixels, np.memmap) != in_memory
         np.testing.assert_array_equal(pixels.transpose(0, 2, 3, 1), source)
         with pytest.raises(ValueError, match="read-only"):
             pixels[0] = 0

@@ -46,7 +46,8 @@ def chaoyang(root: Path, *, per_class: int = 12, slides: int = 12, size: int = 2
         entries = []
         for label in range(4):
             for i in range(each):
-                slide = f"{353042 + (label + 4 * i) % slides}_{i % 3 + 1}"
+                number = (label + 4 * i) % slides  # named as there, with and without a hyphen
+                slide = f"{353042 + number}{'-' if number % 2 else '_'}{number % 3 + 1}"
                 name = f"{part}/{slide}-IMG{label:03d}x{i:03d}-{label}.JPG"
                 votes = {f"label_{annotator}": label for annotator in "ABC"}
                 entries.append({"name": name, "label": label} | votes)
