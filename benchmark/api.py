@@ -277,13 +277,13 @@ class Samples:
         if bad.any():
             first = int(np.argmax(bad))
             raise InputError(
-                f"label {self.labels[first]} of image {self.ids[first]!r} does not fit the "
+                f"label {self.labels[first]} of image {str(self.ids[first])!r} does not fit the "
                 f"{len(self.classes)} classes: labels are integers from 0 to "
                 f"{len(self.classes) - 1}"
             )
         ids, counts = np.unique(self.ids, return_counts=True)
         if len(ids) < n:
-            raise InputError(f"the image id {ids[np.argmax(counts)]!r} occurs more than once")
+            raise InputError(f"the image id {str(ids[np.argmax(counts)])!r} occurs more than once")
         if self.split is not None:
             unknown = sorted(set(self.split.tolist()) - set(PARTS))
             require(not unknown, f"unknown parts {unknown} in the official split; use {PARTS}")

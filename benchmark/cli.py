@@ -216,8 +216,9 @@ def _data_prepare(options: argparse.Namespace) -> int:
     for dataset in registry.select_datasets(options.names):
         with Progress(transient=True) as bar:
             task = bar.add_task(dataset.name, total=None)
-            fetch.prepare(dataset, options.data_root, functools.partial(_advance, bar, task))
-        print(f"{dataset.name} is ready in {options.data_root}")
+            advance = functools.partial(_advance, bar, task)
+            check = fetch.prepare(dataset, options.data_root, advance)
+        print(check)
     return 0
 
 
@@ -228,20 +229,12 @@ def _advance(bar: Any, task: Any, done: int, total: int | None) -> None:
 def _data_check(options: argparse.Namespace) -> int:
     from benchmark import fetch, registry
 
-    problems = 0
+    complete = True
     for dataset in registry.select_datasets(options.names):
         check = fetch.check(dataset, options.data_root)
-        print(dataset.name)
-        width = max(map(len, check.classes))
-        print(" " * (width + 2), *(f"{part:>11}" for part in check.counts))
-        for number, name in enumerate(check.classes):
-            row = (counts[number] for counts in check.counts.values())
-            print(f"  {name:{width}}", *(f"{count:11}" for count in row))
-        for problem in check.problems:
-            print(f"  {problem}")
-        problems += len(check.problems)
-        print("  as published" if not check.problems and dataset.known_counts else "", end="\n")
-    return 1 if problems else 0
+        print(check)
+        complete = complete and check.complete
+    return 0 if complete else 1
 
 
 def _data_clear(options: argparse.Namespace) -> int:
