@@ -146,6 +146,8 @@ def _reliability_panel(main: Axes, below: Axes, r: curves.Reliability) -> None:
     main.plot(r.confidence, r.accuracy, color=PALE, lw=1, zorder=2)
     for outside, colour, marker in ((False, BLUE, "o"), (True, ORANGE, "D")):
         chosen = r.outside == outside
+        if not chosen.any():
+            continue
         main.plot(r.confidence[chosen], r.accuracy[chosen], marker, color=colour, ms=4,
                   mec="white", mew=0.5, zorder=3, clip_on=False)  # fmt: skip
     below.bar(r.edges[:, 0], r.share, np.diff(r.edges)[:, 0], align="edge", color=GREY,
@@ -313,8 +315,7 @@ def pareto(x: FloatArray, y: FloatArray) -> BoolArray:
     x, y = np.asarray(x), np.asarray(y)
     no_worse = (x[None] <= x[:, None]) & (y[None] <= y[:, None])
     better = (x[None] < x[:, None]) | (y[None] < y[:, None])
-    front: BoolArray = ~(no_worse & better).any(1)
-    return front
+    return np.logical_not((no_worse & better).any(axis=1))
 
 
 def _labels_beside(
@@ -537,20 +538,26 @@ def _critical(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             p = scikit_posthocs.posthoc_nemenyi_friedman(ranks)
-        labels = {m: shortened(m, 30) for m in mean.index}
-        if len(set(labels.values())) < len(labels):
-            labels = {m: m for m in labels}
-        scikit_posthocs.critical_difference_diagram(
-            mean.rename(index=labels),
-            p.rename(index=labels, columns=labels),
+        # Under numbers: sets of names, which the library walks through, have no fixed order.
+        numbers = range(k)
+        p = p.loc[mean.index, mean.index].set_axis(numbers).set_axis(numbers, axis=1)
+        drawn = scikit_posthocs.critical_difference_diagram(
+            mean.set_axis(numbers),
+            p,
             ax=ax,
-            label_fmt_left="{label}  {rank:.1f} ",
-            label_fmt_right=" {rank:.1f}  {label}",
+            label_fmt_left="{label}",
+            label_fmt_right="{label}",
             label_props={"fontsize": 8},
             elbow_props={"color": GREY, "lw": 0.8},
             marker_props={"color": INK, "s": 14},
             crossbar_props={"color": BLUE, "linewidth": 3.5, "solid_capstyle": "round"},
         )
+        for text in drawn["labels"]:
+            place = int(text.get_text())
+            method, rank = shortened(mean.index[place], 30), f"{mean.iloc[place]:.1f}"
+            left = text.get_horizontalalignment() == "right"
+            text.set_text(f"{method}  {rank} " if left else f" {rank}  {method}")
+            text.set_color(INK)
         ax.set_xlim(0.5, k + 0.5)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
         ax.set_title(

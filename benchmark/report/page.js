@@ -61,7 +61,7 @@ const filter = () => {
 };
 
 form.hidden = false;
-form.addEventListener("input", filter);
+for (const type of ["input", "change"]) form.addEventListener(type, filter);
 form.addEventListener("submit", (event) => event.preventDefault());
 
 // Definitions: a method's name opens its entry; without this script it is a link to it.
