@@ -7,6 +7,7 @@ command line can read plans and tables without it; a plug-in may import it at it
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -61,6 +62,9 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Refuse values that no network can have."""
+        for name, value in vars(self).items():
+            finite = not isinstance(value, float) or math.isfinite(value)
+            require(finite, f"{name}={value}: a parameter is a finite number")
         require(self.heads >= 1, f"heads={self.heads}: a network needs at least one head")
         require(0 <= self.dropout < 1, f"dropout={self.dropout}: a rate lies in [0, 1)")
         require(
@@ -96,25 +100,20 @@ class Recipe:
     ) -> torch.Tensor:
         """The training loss of a batch, a scalar.
 
-        The default is cross-entropy; with several heads
-        ``(sum_m CE(head_m; weights_m) + CE(consensus)) / (heads + 1)``, where CE with class
-        weights is the weighted mean (the weights of the batch in the denominator).
+        The default is cross-entropy: with one head its weighted mean, with several
+        ``(sum_m CE(head_m; weights_m) + CE(consensus)) / (heads + 1)``. In a weighted mean the
+        batch's weights are in the denominator, as in torch's ``cross_entropy``.
 
         Args:
             logits: ``(batch, heads, classes)``, float32.
             targets: ``(batch, classes)``, rows sum to one.
             weights: ``(heads, classes)``, from :meth:`head_weights`.
         """
-        import math
-
-        import torch
-
         log_probs = logits.log_softmax(-1)
-        losses = -torch.einsum("bhc,bc->bh", log_probs, targets)
+        weighted = targets.unsqueeze(1) * weights
+        heads = -(weighted * log_probs).sum((0, 2)) / weighted.sum((0, 2))
         if self.heads == 1:
-            return losses.mean()
-        importance = targets @ weights.T
-        heads = (importance * losses).sum(0) / importance.sum(0)
+            return heads.sum()
         if self.consensus == "probabilities":
             consensus = log_probs.logsumexp(1) - math.log(self.heads)
         else:
@@ -179,6 +178,56 @@ class Calibrator:
             log_probs: ``(n, classes)``, natural logarithms of rows that sum to one.
             labels: ``(n,)``, integers below ``classes``; some classes may be absent.
         """
+
+
+def finite_logits(log_probs: FloatArray) -> npt.NDArray[np.float64]:
+    """Log-probabilities in double precision, that of a zero being that of the smallest double."""
+    return np.maximum(log_probs, np.log(np.finfo(np.float64).smallest_subnormal), dtype=np.float64)
+
+
+def one_vs_rest(
+    log_probs: FloatArray,
+    labels: IntArray,
+    fit: Callable[[FloatArray, IntArray], Callable[[FloatArray], FloatArray]],
+) -> Calibration:
+    """Make a multi-class map of a binary one: a map for each class against the rest.
+
+    Each class's mapped probability q becomes ``n q + 1 / classes``, n being the number of
+    calibration images, and the row is normalised: one pseudo-image, shared evenly among the
+    classes, so that none gets probability zero. A class that all calibration images belong to,
+    or none, teaches a binary map nothing: there q is that share, one or zero.
+
+    Source: Zadrozny & Elkan, KDD 2002, https://doi.org/10.1145/775047.775151 (the pseudo-image
+    is ours).
+
+    Args:
+        log_probs: ``(n, classes)`` of the calibration part.
+        labels: ``(n,)``.
+        fit: takes the probabilities of one class, ``(n,)``, and whether each image belongs to
+            it (0 or 1), and returns the map of such probabilities.
+    """
+    n, classes = log_probs.shape
+    members = np.eye(classes, dtype=np.int64)[labels]
+    shares = members.mean(0)
+    maps = {
+        index: fit(_probabilities(log_probs[:, index]), members[:, index])
+        for index in np.flatnonzero((shares > 0) & (shares < 1))
+    }
+
+    def calibrate(new: FloatArray) -> FloatArray:
+        mapped = np.tile(shares, (len(new), 1))
+        for index, binary in maps.items():
+            mapped[:, index] = binary(_probabilities(new[:, index]))
+        smoothed = n * mapped + 1 / classes
+        calibrated: FloatArray = np.log(smoothed / smoothed.sum(1, keepdims=True))
+        return calibrated
+
+    return calibrate
+
+
+def _probabilities(log_probs: FloatArray) -> npt.NDArray[np.float64]:
+    """Probabilities of at most one: rounding can leave a logarithm just above zero."""
+    return np.minimum(np.exp(log_probs, dtype=np.float64), 1.0)
 
 
 # --- data sets -----------------------------------------------------------------------------

@@ -4,7 +4,10 @@ In a checkout the folder is ``datasets/`` beside ``benchmark/``, in a wheel it l
 importable top-level package of so common a name would shadow others.
 """
 
+import os
 from pathlib import Path
 
 _here = Path(__file__).parent
 __path__ = [str(p) for p in (_here / "datasets", _here.parent / "datasets") if p.is_dir()][:1]
+if _own := os.environ.get("BENCHMARK_PLUGINS"):
+    __path__.append(os.path.join(_own, "datasets"))

@@ -1,0 +1,22 @@
+"""Pool the members of an ensemble: the mean of their probabilities."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from benchmark.api import FloatArray
+
+
+def pool(members: Sequence[FloatArray]) -> FloatArray:
+    """Log of the mean probability over members, each ``(n, classes)`` log-probabilities.
+
+    Members are averaged first and calibrated then (Rahaman & Thiery 2021, arXiv 2007.08792).
+    """
+    stacked = np.stack([np.asarray(member, dtype=np.float64) for member in members])
+    if len(stacked) == 1:
+        return stacked[0]
+    pooled: FloatArray = np.logaddexp.reduce(stacked, axis=0) - math.log(len(stacked))
+    return pooled

@@ -1,0 +1,167 @@
+"""Make one fit: build, train, predict, measure. What a worker process runs."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from benchmark import __version__, cost
+from benchmark.api import FloatArray, IntArray, StrArray
+from benchmark.batches import Batches
+from benchmark.folds import Parts
+from benchmark.network import build
+from benchmark.plan import Fit
+from benchmark.predict import log_probs
+from benchmark.store import Record, Store
+from benchmark.train import DivergedError, train
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Material:
+    """The images of one task: what a worker needs besides the fit.
+
+    Attributes:
+        images: ``(n, channels, height, width)`` uint8, in memory or memory-mapped.
+        labels: ``(n,)``.
+        classes: names of the classes.
+        ids: ``(n,)``.
+        groups: ``(n,)`` or None.
+        posterior: ``(n, classes)`` or None.
+        parts: indices of the train, calibration and test part.
+        weights_file: local pretrained weights, if any.
+    """
+
+    images: npt.NDArray[np.uint8]
+    labels: IntArray
+    classes: tuple[str, ...]
+    ids: StrArray
+    groups: StrArray | None
+    posterior: FloatArray | None
+    parts: Parts
+    weights_file: Path | None
+
+
+def make(fit: Fit, material: Material, store: Store, device_name: str, share: int) -> str | None:
+    """Make a fit and store its record.
+
+    Args:
+        fit: what to train.
+        material: the images.
+        store: where the record goes.
+        device_name: ``cpu`` or ``cuda``.
+        share: how many fits run on the machine at once; recorded beside the costs.
+
+    Returns:
+        None, or why the fit failed.
+    """
+    torch.set_num_threads(1 if device_name == "cpu" else torch.get_num_threads())
+    device = torch.device(device_name)
+    try:
+        record = _record(fit, material, device, share)
+    except DivergedError as error:
+        reason = f"training diverged: {error}"
+    except torch.OutOfMemoryError as error:
+        reason = f"out of memory: {str(error).splitlines()[0]}"
+    else:
+        store.write(fit.key, record)
+        return None
+    store.fail(fit.key, reason)
+    return reason
+
+
+def _record(fit: Fit, material: Material, device: torch.device, share: int) -> Record:
+    settings, parts = fit.task.settings, material.parts
+    images = material.images
+    seed = fit.task.seed("member", fit.member)
+    memory = cost.PeakMemory(device)
+    network = build(
+        settings.backbone,
+        weights=settings.weights,
+        weights_file=material.weights_file,
+        classes=len(material.classes),
+        channels=images.shape[1],
+        size=images.shape[-1],
+        recipe=fit.recipe,
+        seed=seed,
+    ).to(device)
+    if device.type == "cuda":
+        network = network.to(memory_format=torch.channels_last)
+    batches = Batches(images, network.normalisation, device, settings.precision)
+    stopwatch, energy = cost.Stopwatch(device), cost.Energy(device)
+    train(
+        network,
+        batches,
+        material.labels,
+        parts.train,
+        parts.calibration,
+        len(material.classes),
+        recipe=fit.recipe,
+        settings=settings,
+        seed=seed,
+        stopwatch=stopwatch,
+    )
+    batch = min(settings.batch, len(parts.train))
+    trained = len(parts.train) // batch * batch * settings.epochs
+    costs = {
+        "train_seconds": stopwatch.seconds,
+        "train_images_per_second": trained / stopwatch.seconds,
+        **energy.read(),
+        **memory.read(),
+        **cost.size(network, batches, parts.test, fit.passes),
+        **cost.inference(network, batches, parts.test, fit.passes),
+    }
+    arrays: dict[str, Any] = {}
+    for part in ("calibration", "test"):
+        index = getattr(parts, part)
+        arrays[f"{part}_log_probs"] = log_probs(
+            network,
+            batches,
+            index,
+            passes=fit.passes,
+            batch=cost.PREDICT_BATCH,
+            seed=fit.task.seed("member", fit.member, part),
+        )
+        arrays[f"{part}_labels"] = material.labels[index].astype(np.int64)
+        arrays[f"{part}_ids"] = material.ids[index]
+        if material.groups is not None:
+            arrays[f"{part}_groups"] = material.groups[index]
+        if material.posterior is not None:
+            arrays[f"{part}_posterior"] = material.posterior[index].astype(np.float32)
+    info = {
+        "fit": fit.describe(),
+        "classes": list(material.classes),
+        "train_counts": np.bincount(
+            material.labels[parts.train], minlength=len(material.classes)
+        ).tolist(),
+        "seed": seed,
+        "environment": environment(device),
+        "costs": costs,
+        "fits_at_once": share,
+    }
+    return Record(arrays, info)
+
+
+def environment(device: torch.device) -> dict[str, str]:
+    """Versions and hardware that a fit was made with."""
+    import timm
+    import torchvision
+
+    return {
+        "hardware": cost.hardware(device),
+        "device": device.type,
+        "cores": str(os.cpu_count()),
+        "platform": platform.platform(terse=True),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "timm": timm.__version__,
+        "numpy": np.__version__,
+        "benchmark": __version__,
+    }

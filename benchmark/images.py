@@ -1,0 +1,309 @@
+"""Images decoded and resized once, into a checked uint8 cache that is memory-mapped.
+
+A cache file is an ordinary ``.npy`` file followed by the SHA-256 of all its bytes. It is written
+under another name and renamed when complete, so that a reader, or a second run that builds the
+same file, never sees half of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from benchmark.api import InputError, Samples, require
+
+Pixels = npt.NDArray[np.uint8]
+Progress = Callable[[int, int], None]
+"""Called with how many images are done, and of how many."""
+
+LIMIT_BYTES = 50 * 2**30
+"""What the cache may hold; beyond it, the files that were not used for longest go."""
+
+_DIGEST_BYTES = hashlib.sha256().digest_size
+_GREY_MODES = ("1", "L", "LA")
+_BATCH = 256
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+def fingerprint(
+    samples: Samples, cache_dir: Path | None = None, progress: Progress | None = None
+) -> str:
+    """A hash of the content: pixels or file bytes, labels, classes, ids, groups and split.
+
+    Where the files lie does not matter. With a cache folder, a file whose path, size and time of
+    change are known is not read again.
+
+    Raises:
+        InputError: an image file is missing or cannot be read.
+    """
+    total = hashlib.sha256()
+
+    def add(name: str, content: bytes) -> None:
+        total.update(f"{name}:{len(content)}:".encode() + content)
+
+    for name in ("labels", "groups", "split", "ids"):
+        column = getattr(samples, name)
+        add(name, b"" if column is None else "\0".join(map(str, column.tolist())).encode())
+    add("classes", "\0".join(samples.classes).encode())
+    if isinstance(samples.images, np.ndarray):
+        add("shape", str(samples.images.shape).encode())
+        add("pixels", np.ascontiguousarray(samples.images).tobytes())
+    else:
+        add("files", "".join(_file_hashes(samples.images, cache_dir, progress)).encode())
+    return total.hexdigest()
+
+
+def load(
+    samples: Samples,
+    fingerprint: str,
+    size: int | None,
+    cache_dir: Path,
+    progress: Progress | None = None,
+    limit_bytes: int = LIMIT_BYTES,
+) -> Pixels:
+    """All images as one read-only array, from the cache if it holds them intact.
+
+    Images are resized to a square without regard to their aspect ratio (bilinear with
+    antialiasing, as torchvision resizes a PIL image). Image files become RGB unless all of them
+    are grey.
+
+    Args:
+        samples: the images.
+        fingerprint: of these samples, from :func:`fingerprint`.
+        size: height and width in pixels; None keeps the images as they are.
+        cache_dir: where the cache lies; it is made if needed.
+        progress: told how many images are decoded.
+        limit_bytes: what the cache may hold.
+
+    Returns:
+        ``(n, channels, height, width)`` uint8; memory-mapped, or in memory if nothing had to be
+        decoded or resized.
+
+    Raises:
+        InputError: an image is missing or corrupt (named), the images differ in size although
+            ``size`` is None, or there is no space on the disk.
+    """
+    require(size is None or size > 0, f"size={size}: an image has at least one pixel")
+    images = samples.images
+    if isinstance(images, np.ndarray) and size in (None, *images.shape[1:3]):
+        _, height, width, _ = images.shape
+        if size is None or height == width:
+            pixels = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+            pixels.flags.writeable = False
+            return pixels
+    path = cache_dir / f"{fingerprint[:32]}-{size or 'native'}.npy"
+    cached = _open_checked(path, len(images))
+    if cached is None:
+        _build(path, images, size, progress)
+        cached = _open_checked(path, len(images))
+        _evict(cache_dir, limit_bytes, keep=path)
+    if cached is None:
+        raise InputError(f"{path} cannot be read back after it was written: check the disk")
+    os.utime(path)
+    return cached
+
+
+def clear(cache_dir: Path) -> int:
+    """Delete every cached array, remembered hash and unfinished file; returns the bytes freed."""
+    freed = 0
+    for path in (
+        p for pattern in ("*.npy", "hashes-*.json", "*.tmp") for p in cache_dir.glob(pattern)
+    ):
+        freed += path.stat().st_size
+        path.unlink()
+    return freed
+
+
+# --- the hashes of files -------------------------------------------------------------------
+
+
+def _file_hashes(
+    paths: Sequence[Path], cache_dir: Path | None, progress: Progress | None
+) -> list[str]:
+    memo: Path | None = None
+    known: dict[str, Any] = {}
+    if cache_dir is not None:
+        names = "\0".join(str(path.absolute()) for path in paths)
+        memo = cache_dir / f"hashes-{hashlib.sha256(names.encode()).hexdigest()[:32]}.json"
+        try:
+            known = json.loads(memo.read_text())
+        except (OSError, ValueError):
+            known = {}
+
+    def examine(path: Path) -> tuple[str, list[Any]]:
+        try:
+            status = path.stat()
+            seen = [status.st_size, status.st_mtime_ns]
+            entry = known.get(str(path.absolute()), [])
+            if entry[:2] != seen:
+                entry = [*seen, hashlib.sha256(path.read_bytes()).hexdigest()]
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        return str(path.absolute()), entry
+
+    found = dict(_in_threads(examine, paths, progress))
+    if memo is not None and found != known:
+        try:
+            with _replacing(memo) as file:
+                file.write(json.dumps(found).encode())
+        except OSError as error:
+            raise InputError(f"cannot write {memo} ({error.strerror}): free some space") from error
+    return [str(found[str(path.absolute())][2]) for path in paths]
+
+
+# --- the cache -----------------------------------------------------------------------------
+
+
+def _build(
+    path: Path, images: tuple[Path, ...] | Pixels, size: int | None, progress: Progress | None
+) -> None:
+    if isinstance(images, np.ndarray):
+        channels, shape = images.shape[3], (size, size)
+        grey = channels == 1
+    else:
+        headers = list(_in_threads(_header, images))
+        grey = all(mode in _GREY_MODES for mode, _ in headers)
+        channels, shape = (1 if grey else 3), (size, size)
+        if size is None:
+            different = next((i for i, h in enumerate(headers) if h[1] != headers[0][1]), None)
+            require(
+                different is None,
+                f"the images differ in size ({images[0]} and {images[different or 0]}): "
+                "choose a size for all",
+            )
+            shape = headers[0][1][::-1]
+
+    def read(image: Path | Pixels) -> Pixels:
+        if isinstance(image, Path):
+            return _decode(image, grey, size)
+        return _to_array(Image.fromarray(image.squeeze(-1) if grey else image), size)
+
+    layout = {"descr": "|u1", "fortran_order": False, "shape": (len(images), channels, *shape)}
+    try:
+        with _replacing(path) as file:
+            np.lib.format.write_array_header_1_0(file, layout)
+            header_bytes = file.tell()
+            file.seek(0)
+            checksum = hashlib.sha256(file.read(header_bytes))
+            for row in _in_threads(read, images, progress):
+                checksum.update(row.data)
+                file.write(row.data)
+            file.write(checksum.digest())
+    except OSError as error:
+        raise InputError(
+            f"cannot write the image cache {path} ({error.strerror}): free some space, or keep "
+            "it elsewhere"
+        ) from error
+
+
+def _open_checked(path: Path, n: int) -> Pixels | None:
+    """Map a cache file, or None if it is absent or not what was once written."""
+    try:
+        with path.open("rb") as file:
+            left = path.stat().st_size - _DIGEST_BYTES
+            checksum = hashlib.sha256()
+            while left > 0 and (chunk := file.read(min(left, 2**20))):
+                checksum.update(chunk)
+                left -= len(chunk)
+            if file.read() != checksum.digest():
+                return None
+        pixels = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError):
+        return None
+    return pixels if pixels.dtype == np.uint8 and len(pixels) == n else None
+
+
+def _evict(cache_dir: Path, limit_bytes: int, keep: Path) -> None:
+    """Delete what was not used for longest, until the limit is kept."""
+    files = sorted((p for p in cache_dir.glob("*.npy") if p != keep), key=_last_used)
+    total = keep.stat().st_size + sum(p.stat().st_size for p in files)
+    for path in files:
+        if total <= limit_bytes:
+            return
+        total -= path.stat().st_size
+        path.unlink(missing_ok=True)
+
+
+def _last_used(path: Path) -> float:
+    return path.stat().st_mtime
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file written beside the one whose name it takes when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+# --- one image -----------------------------------------------------------------------------
+
+
+def _header(path: Path) -> tuple[str, tuple[int, int]]:
+    try:
+        with Image.open(path) as image:
+            mode, size = image.mode, image.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise _unreadable(path, error) from error
+    require(
+        mode not in ("I", "F") and not mode.startswith("I;"),
+        f"{path} has more than 8 bits a channel (mode {mode}): convert it to 8 bits",
+    )
+    return mode, size
+
+
+def _decode(path: Path, grey: bool, size: int | None) -> Pixels:
+    try:
+        with Image.open(path) as image:
+            return _to_array(image.convert("L" if grey else "RGB"), size)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _to_array(image: Image.Image, size: int | None) -> Pixels:
+    """As ``(channels, height, width)``, resized to a square unless ``size`` is None."""
+    if size is not None and image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.BILINEAR)
+    pixels = np.asarray(image, dtype=np.uint8)
+    return np.ascontiguousarray(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1))
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    if isinstance(error, FileNotFoundError):
+        return InputError(f"the image {path} is missing: put it back, or take it off the list")
+    return InputError(f"the image {path} cannot be read ({error}): replace it")
+
+
+def _in_threads(
+    work: Callable[[_Item], _Result], items: Iterable[_Item], progress: Progress | None = None
+) -> Iterator[_Result]:
+    """The results in order, a batch at a time so that few of them wait in memory.
+
+    Threads suffice: hashing, decoding and resizing release the interpreter's lock.
+    """
+    items = items if isinstance(items, np.ndarray) else tuple(items)
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with ThreadPoolExecutor(threads) as pool:
+        for start in range(0, len(items), _BATCH):
+            yield from pool.map(work, items[start : start + _BATCH])
+            if progress is not None:
+                progress(min(start + _BATCH, len(items)), len(items))

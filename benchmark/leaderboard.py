@@ -1,0 +1,194 @@
+"""From the store to the tables: a pure function of a results folder, without torch or a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmark import manifest, metrics, report, stats
+from benchmark.api import InputError, require
+from benchmark.combine import pool
+from benchmark.manifest import Entry, Manifest
+from benchmark.predictions import Predictions
+from benchmark.registry import select_glob
+from benchmark.store import Record, Store, UnreadableRecordError, write_atomically
+
+STORE = "store"
+_SUMMED = ("train_seconds", "train_energy_joules", "parameters", "predict_flops_per_image")
+_LATENCIES = ("latency_ms", "latency_95_ms")
+_PEAKS = ("host_memory_mib", "device_memory_mib")
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a results folder holds.
+
+    Attributes:
+        predictions: of every cell whose records are all there.
+        costs: tidy, with the hardware: each method is charged for every fit that it uses.
+        missing: a sentence for each cell that lacks something.
+        environment: what the fits were made with.
+    """
+
+    predictions: list[Predictions]
+    costs: pd.DataFrame
+    missing: list[str]
+    environment: dict[str, str]
+
+
+def load(folder: Path, listing: Manifest) -> Content:
+    """Read the records of every cell of a manifest; pool members, take calibrated predictions."""
+    store = Store(folder / STORE)
+    records: dict[str, Record] = {}
+    predictions: list[Predictions] = []
+    costs: list[dict[str, Any]] = []
+    missing: list[str] = []
+    environments: dict[str, dict[str, None]] = {}
+    for entry in sorted(listing.entries, key=lambda e: (e.preset, e.dataset, e.backbone, e.seed)):
+        keys = [*entry.fits, *([entry.calibration] if entry.calibration else [])]
+        try:
+            for key in keys:
+                if key not in records:
+                    records[key] = store.read(key)
+        except UnreadableRecordError:
+            missing.append(_missing(store, entry, keys))
+            continue
+        fits = [records[key] for key in entry.fits]
+        calibration = records[entry.calibration] if entry.calibration else None
+        predictions.append(_predictions(entry, fits, calibration))
+        costs += _costs(entry, fits, calibration)
+        for record in fits:
+            for name, value in record.info["environment"].items():
+                environments.setdefault(name, {})[str(value)] = None
+    columns = [*COLUMNS[:-2], "hardware", *COLUMNS[-2:]]
+    return Content(
+        predictions,
+        pd.DataFrame(costs, columns=columns),
+        missing,
+        {name: ", ".join(sorted(values)) for name, values in sorted(environments.items())},
+    )
+
+
+COLUMNS = ("preset", "dataset", "backbone", "method", "fold", "seed", "metric", "value")
+
+
+def regenerate(
+    folder: Path,
+    *,
+    datasets: str | None = None,
+    metric_names: Sequence[str] | None = None,
+    against: str = "cross-entropy",
+    alpha: float = 0.05,
+) -> tuple[stats.Tables, list[str]]:
+    """Write scores, costs, tables, figures and the page of a results folder.
+
+    Args:
+        folder: with a manifest and a store.
+        datasets: names or globs to restrict the tables to.
+        metric_names: metrics to show; all that the data allow by default.
+        against: the method that the others are compared with.
+        alpha: one minus the confidence of the intervals.
+
+    Returns:
+        The tables, and a sentence for each missing cell.
+
+    Raises:
+        InputError: nothing is stored there, or an unknown data set, metric or method.
+    """
+    listing = manifest.read(folder)
+    require(bool(listing.entries), f"{folder} holds no results yet; make some with `run`")
+    names = {entry.dataset: entry.dataset for entry in listing.entries}
+    if datasets is not None:
+        chosen = set(select_glob(datasets, names, "data set"))
+        listing = listing.restrict(chosen)
+    content = load(folder, listing)
+    if not content.predictions:
+        raise InputError(
+            f"{folder}: no cell is complete. {' '.join(content.missing[:3])} Run it again"
+        )
+    scores = stats.scores(content.predictions, metric_names)
+    _write_csv(folder / "scores.csv", scores)
+    _write_csv(folder / "costs.csv", content.costs)
+    tables = stats.summarise(
+        content.predictions, metrics=metric_names, against=against, alpha=alpha
+    )
+    notes = [p["note"] for p in listing.presets.values() if p["note"]]
+    notes += [f"{name}: {note}" for name, listed in listing.notes.items() for note in listed]
+    report.write(
+        folder,
+        tables.with_notes([*content.missing, *notes]),
+        content.predictions,
+        content.costs,
+        [{"name": name, **definition} for name, definition in listing.methods.items()],
+        {"command": "; ".join(listing.commands), **content.environment},
+        against,
+    )
+    return tables, content.missing
+
+
+def _predictions(entry: Entry, fits: list[Record], calibration: Record | None) -> Predictions:
+    first = fits[0]
+    if calibration is not None:
+        log_probs = calibration.arrays["test_log_probs"]
+    else:
+        log_probs = pool([record.arrays["test_log_probs"] for record in fits])
+    return Predictions(
+        preset=entry.preset,
+        dataset=entry.dataset,
+        backbone=entry.backbone,
+        method=entry.method,
+        fold=entry.fold,
+        seed=entry.seed,
+        classes=tuple(first.info["classes"]),
+        ids=first.arrays["test_ids"],
+        labels=first.arrays["test_labels"],
+        log_probs=log_probs,
+        groups=first.arrays.get("test_groups"),
+        posterior=first.arrays.get("test_posterior"),
+    )
+
+
+def _costs(entry: Entry, fits: list[Record], calibration: Record | None) -> list[dict[str, Any]]:
+    """What the cell is charged: every fit that it uses, shared or not."""
+    each = [record.info["costs"] for record in fits]
+    common = [name for name in each[0] if all(name in costs for costs in each)]
+    charged: dict[str, float] = {"fits": len(fits)}
+    for name in common:
+        values = [costs[name] for costs in each]
+        if name in _SUMMED or name in _LATENCIES:
+            charged[name] = sum(values)
+        elif name in _PEAKS:
+            charged[name] = max(values)
+        elif name == "predict_images_per_second":  # members predict one after the other
+            charged[name] = 1 / sum(1 / value for value in values)
+        elif name == "train_images_per_second":
+            charged[name] = sum(values) / len(values)
+    charged["calibrate_seconds"] = (
+        calibration.info["costs"]["calibrate_seconds"] if calibration else 0.0
+    )
+    hardware = " + ".join(sorted({record.info["environment"]["hardware"] for record in fits}))
+    where = {
+        "preset": entry.preset,
+        "dataset": entry.dataset,
+        "backbone": entry.backbone,
+        "method": entry.method,
+        "fold": entry.fold,
+        "seed": entry.seed,
+        "hardware": hardware,
+    }
+    return [where | {"metric": name, "value": value} for name, value in charged.items()]
+
+
+def _missing(store: Store, entry: Entry, keys: list[str]) -> str:
+    reasons = {reason for key in keys if (reason := store.failure(key))}
+    why = "; ".join(sorted(reasons)) or "not finished"
+    return f"{entry.method} on {entry.dataset} {entry.fold}, seed {entry.seed}, is missing: {why}."
+
+
+def _write_csv(path: Path, frame: pd.DataFrame) -> None:
+    text = frame.to_csv(index=False, lineterminator="\n")
+    write_atomically(path, text.encode())

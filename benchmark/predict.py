@@ -1,0 +1,60 @@
+"""Prediction: features once, all heads and passes on them, and the one place of softmax."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.api import FloatArray, IntArray
+from benchmark.batches import Batches
+from benchmark.network import Network, seeded
+
+
+def log_probs(
+    network: Network, batches: Batches, index: IntArray, *, passes: int, batch: int, seed: int
+) -> FloatArray:
+    """Pooled predictions: the logarithm of the mean softmax over all views.
+
+    Args:
+        network: put into evaluation mode here.
+        batches: where the images come from.
+        index: ``(n,)`` which images.
+        passes: stochastic passes with dropout; 1 is a deterministic prediction.
+        batch: images at once.
+        seed: of the dropout masks.
+
+    Returns:
+        ``(n, classes)`` float32.
+    """
+    network.eval()
+    pooled = []
+    with seeded(seed), torch.inference_mode():
+        for start in range(0, len(index), batch):
+            images = batches(index[start : start + batch])
+            with batches.autocast():
+                logits = views(network, images, passes)
+            pooled.append(pool(logits))
+    return torch.cat(pooled).float().cpu().numpy() if pooled else np.empty((0, 0), np.float32)
+
+
+def views(network: Network, images: Tensor, passes: int) -> Tensor:
+    """Logits ``(batch, passes * heads, classes)`` in evaluation mode."""
+    layers = [m for m in network.trunk.modules() if isinstance(m, torch.nn.modules.dropout._DropoutNd)]
+    inside = [layer for layer in layers if layer.p > 0]
+    if passes == 1 or not inside:
+        return network.classify(network.trunk(images), passes, stochastic=passes > 1)
+    for layer in inside:
+        layer.train()
+    logits = [network.classify(network.trunk(images), 1, stochastic=True) for _ in range(passes)]
+    for layer in inside:
+        layer.eval()
+    return torch.cat(logits, 1)
+
+
+def pool(logits: Tensor) -> Tensor:
+    """Log of the mean over views of their softmax: ``(n, views, classes)`` to ``(n, classes)``."""
+    separate = logits.double().log_softmax(-1)
+    return separate.logsumexp(1) - math.log(logits.shape[1])

@@ -1,0 +1,200 @@
+"""Intervals: bootstrap over images or groups, Wilson's, and over trainings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats as distributions
+
+from benchmark.api import IntArray
+from benchmark.floor import Floats, effective_groups
+from benchmark.stats.blocks import Block
+
+RESAMPLES = 2000
+"""Bootstrap resamples of what is a mean over images."""
+
+SLOW_RESAMPLES = 200
+"""Bootstrap resamples of what has to be computed anew for each."""
+
+
+@dataclass(frozen=True, eq=False)
+class Bootstrap:
+    """One set of resamples of a block's images, shared by all methods and seeds.
+
+    Attributes:
+        weights: ``(resamples, units)`` how often each image, or group of images, was drawn.
+        units: ``(images,)`` the unit of each image.
+        sizes: ``(units,)`` images in each.
+    """
+
+    weights: Floats
+    units: IntArray
+    sizes: Floats
+
+    @classmethod
+    def of(cls, block: Block, generator: np.random.Generator) -> Bootstrap:
+        """Draw the resamples."""
+        number = len(block.sizes)
+        drawn = generator.integers(0, number, (RESAMPLES, number))
+        weights = np.stack([np.bincount(row, minlength=number) for row in drawn])
+        return cls(weights.astype(float), block.units, block.sizes)
+
+    def degrees(self) -> float:
+        """Degrees of freedom of a variance between the units, which may differ in size."""
+        return max(effective_groups(self.sizes) - 1, 0.5)
+
+    def of_images(self, resamples: int) -> Floats:
+        """Weights of the images in the first resamples, ``(resamples, images)``."""
+        return self.weights[:resamples][:, self.units]
+
+    def sums(self, values: Floats) -> Floats:
+        """Sums over each unit of ``(images, columns)``: ``(units, columns)``."""
+        if len(self.sizes) == len(values):
+            return values
+        out = np.zeros((len(self.sizes), values.shape[1]))
+        np.add.at(out, self.units, values)
+        return out
+
+    def standard_errors(self, values: Floats) -> Floats:
+        """Standard error of the mean of each column, from the variance between units."""
+        totals = self.sums(values)
+        n, number = self.sizes.sum(), len(self.sizes)
+        residuals = totals - self.sizes[:, None] * values.mean(0)
+        scale = number / max(number - 1, 1)
+        error: Floats = np.sqrt(scale * (residuals**2).sum(0)) / n
+        return error
+
+    def means(self, values: Floats, alpha: float) -> tuple[Floats, Floats]:
+        """Intervals for the means of the columns: bootstrap-t, over units.
+
+        Each resample's deviation is measured in its own standard errors. For skewed losses of
+        few errors, and for few groups, this holds its coverage where the percentile interval
+        falls to 86-90 %.
+
+        Args:
+            values: ``(images, columns)``.
+            alpha: one minus the coverage.
+        """
+        totals = self.sums(values)
+        sizes, n, number = self.sizes, self.sizes.sum(), len(self.sizes)
+        mean = values.mean(0)
+        totals = totals - sizes[:, None] * mean
+        drawn = self.weights @ sizes
+        deviation = (self.weights @ totals) / drawn[:, None]
+        # Sum over units of w (total - size * mean*)^2, expanded into products of matrices.
+        squares = (
+            self.weights @ totals**2
+            - 2 * deviation * (self.weights @ (totals * sizes[:, None]))
+            + deviation**2 * (self.weights @ sizes**2)[:, None]
+        )
+        scale = number / max(number - 1, 1)
+        error = np.sqrt(scale * np.maximum(squares, 0)) / drawn[:, None]
+        observed = np.sqrt(scale * (totals**2).sum(0)) / n
+        tiny = 1e-9 * np.maximum(observed, 1e-300)
+        ratio = np.where(error > tiny, deviation / np.maximum(error, tiny), 0.0)
+        low, high = np.quantile(ratio, [1 - alpha / 2, alpha / 2], axis=0)
+        return mean - low * observed, mean - high * observed
+
+
+def wilson(
+    accuracy: float, error: float, images: int, degrees: float, alpha: float
+) -> tuple[float, float]:
+    """Wilson's interval for an accuracy, with the effective number of images.
+
+    Args:
+        accuracy: the share of correct predictions.
+        error: its standard error between groups; sets the effective number of images, at most
+            ``images``. NaN where images are independent.
+        images: how many there are.
+        degrees: degrees of freedom of that standard error; infinite for independent images.
+        alpha: one minus the coverage.
+    """
+    n = float(images)
+    if error > 0:
+        n = min(n, accuracy * (1 - accuracy) / error**2)
+    z = float(distributions.t.ppf(1 - alpha / 2, degrees))
+    centre = (accuracy + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(accuracy * (1 - accuracy) / n + z**2 / (4 * n**2))
+    return max(centre - half, 0.0), min(centre + half, 1.0)
+
+
+def accuracy_difference(boot: Bootstrap, values: Floats, alpha: float) -> tuple[Floats, Floats]:
+    """Interval for differences in accuracy: Bonett and Price's, with groups.
+
+    One more image on which only the first is right, and one on which only the second is, keep
+    the variance positive where hardly any image tells two methods apart.
+
+    Args:
+        boot: the block's units.
+        values: ``(images, columns)`` differences in correctness.
+        alpha: one minus the coverage.
+    """
+    n, number = len(values), len(boot.sizes)
+    totals = boot.sums(values)
+    residuals = totals - boot.sizes[:, None] * values.mean(0)
+    scale = number / max(number - 1, 1)
+    error = np.sqrt(scale * (residuals**2).sum(0) + 2) / (n + 2)
+    centre = values.sum(0) / (n + 2)
+    half = distributions.t.ppf(1 - alpha / 2, boot.degrees()) * error
+    return centre - half, centre + half
+
+
+def with_seeds(
+    value: Floats,
+    low: Floats,
+    high: Floats,
+    seeds: Floats,
+    alpha: float,
+    positive: bool = False,
+) -> tuple[Floats, Floats]:
+    """Widen intervals over images by the variance between seeds.
+
+    Both half-widths are added in quadrature.
+
+    Args:
+        value: means over seeds, of any shape.
+        low: lower ends over images.
+        high: upper ends over images.
+        seeds: the values of each seed, along a last axis.
+        alpha: one minus the coverage.
+        positive: add the lower ones on the scale of logarithms: an end above 0 stays above 0
+            (a calibration error outside its noise floor).
+    """
+    number = seeds.shape[-1]
+    if number < 2:
+        return low, high
+    quantile = distributions.t.ppf(1 - alpha / 2, number - 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        half = quantile * seeds.std(-1, ddof=1) / np.sqrt(number)
+        upper = value + np.hypot(high - value, half)
+        if positive:
+            lower = value * np.exp(-np.hypot(np.log(value / low), half / value))
+            return np.where(low > 0, lower, 0.0), upper
+        return value - np.hypot(value - low, half), upper
+
+
+def over_training(values: Floats, folds: str, alpha: float) -> tuple[float, float, float]:
+    """Mean of replicates and its interval over training, on the replicates' values.
+
+    Folds share training images, so that their variance is too small: Nadeau and Bengio's factor
+    ``1/k + n_test/n_train`` with ``n_test/n_train = 1/(k-1)``. Independent draws get the plain t.
+
+    Args:
+        values: ``(folds, seeds)``; seeds are averaged within a fold, unless there is one fold.
+        folds: the scheme.
+        alpha: one minus the coverage.
+
+    Returns:
+        Mean, lower and upper end; the ends are NaN for one replicate.
+    """
+    mean = float(values.mean())
+    each = values.mean(1) if len(values) > 1 else values[0]
+    k = len(each)
+    if k < 2 or not np.isfinite(each).all():
+        return mean, np.nan, np.nan
+    factor = 1 / k
+    if folds.endswith(" folds"):
+        factor += 1 / (k - 1)
+    half = distributions.t.ppf(1 - alpha / 2, k - 1) * each.std(ddof=1) * np.sqrt(factor)
+    return mean, mean - float(half), mean + float(half)
