@@ -4,24 +4,25 @@ import pytest
 
 from benchmark.report import write
 from benchmark.report.board import make_boards
+from benchmark.stats import summarise
 
 from . import builder
 
 ATTACK = "<script>alert(1)</script>"
 LONG = "a-very-long-method-name-that-somebody-typed+temperature"
+METRICS = ("accuracy", "ece", "nll", "brier", "ece_classwise", "aurc")
 FEW = ("cross-entropy", "mhml-2", "mhml-4", ATTACK)
 
 
-def material(methods, against="cross-entropy", **kwargs):
-    infinite = kwargs.pop("infinite", ())
+def material(methods, against="cross-entropy", alpha=0.05, **kwargs):
     made = builder.predictions(methods, **kwargs)
-    tables = builder.tables(made, against, infinite)
+    tables = summarise(made, METRICS, against, alpha)
     costs = builder.costs(made)
     return SimpleNamespace(
         predictions=made,
         tables=tables,
         costs=costs,
-        boards=make_boards(tables, costs, against),
+        boards=make_boards(tables, costs, against, alpha),
         methods=builder.definitions(methods),
         provenance=builder.PROVENANCE,
     )

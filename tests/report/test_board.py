@@ -4,8 +4,9 @@ import pandas as pd
 import pytest
 
 from benchmark.report.board import Block, make_boards
+from benchmark.stats import Tables
 
-from .builder import Tables, definitions
+from .builder import definitions
 
 HEAD = {"preset": "standard", "dataset": "d", "backbone": "b", "folds": "2 folds"}
 EMPTY = pd.DataFrame()
@@ -45,6 +46,17 @@ def test_tied_are_those_that_share_a_letter_with_the_best():
     frame = ranks(a=(1.0, "ab"), b=(2.0, "a"), c=(3.0, "bc"), d=(4.0, "c"))
     [board] = make_boards(tables(frame), EMPTY, "a")
     assert [r.method for r in board.tied] == ["a", "b", "c"]
+
+
+def test_letters_beyond_z_are_other_letters():
+    frame = ranks(a=(1.0, "a"), b=(2.0, "ba1"), c=(3.0, "xa2"), d=(4.0, "ya"))
+    [board] = make_boards(tables(frame), EMPTY, "a")
+    assert [r.method for r in board.tied] == ["a", "d"]
+
+
+def test_coverage_is_that_of_the_intervals():
+    [board] = make_boards(tables(ranks(a=(1.0, "a"))), EMPTY, "a", alpha=0.1)
+    assert board.coverage == "90 %"
 
 
 def test_best_follows_the_direction_and_skips_what_is_absent():

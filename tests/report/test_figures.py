@@ -1,4 +1,3 @@
-import dataclasses
 import hashlib
 import subprocess
 import sys
@@ -6,7 +5,6 @@ from xml.etree import ElementTree
 
 import matplotlib as mpl
 import numpy as np
-import pytest
 from matplotlib import pyplot
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -15,7 +13,6 @@ from benchmark.report.figures import (
     _spread,
     draw_block,
     draw_overall,
-    nemenyi_difference,
     pareto,
 )
 
@@ -49,26 +46,21 @@ def test_two_methods_need_no_ranks_nor_heads():
     assert kinds(draw_block(two.boards[0], two.predictions)) == [
         "reliability", "intervals", "ece-cost", "risk-coverage",
     ]  # fmt: skip
-    assert draw_overall(two.boards, two.tables) == []
+    assert draw_overall(two.boards) == []
 
 
-def test_one_method_without_intervals_or_costs():
+def test_one_method_alone():
     one = material(("mine",), against="mine", images=60, blocks=(("only", 3, 0.0),), folds=1)
-    values = one.tables.values.assign(low=np.nan, high=np.nan, floor_high=np.nan)
-    board = one.boards[0]
-    assert kinds(draw_block(board, one.predictions)) == [
-        "reliability",
-        "intervals",
-        "risk-coverage",
-    ]
-    bare = dataclasses.replace(one.tables, values=values)
-    assert draw_overall([board], bare) == []
+    assert kinds(draw_block(one.boards[0], one.predictions)) == [
+        "reliability", "intervals", "risk-coverage",
+    ]  # fmt: skip
+    assert draw_overall(one.boards) == []
 
 
 def test_nothing_is_cut_off(many):
     """All text lies within each picture, also with 22 methods and a long name."""
     board = many.boards[0]
-    drawings = [*draw_block(board, many.predictions), *draw_overall(many.boards, many.tables)]
+    drawings = [*draw_block(board, many.predictions), *draw_overall(many.boards)]
     for drawing in drawings:
         figure = drawing.figure
         assert drawing.png
@@ -132,14 +124,8 @@ def test_labels_are_spread():
     assert placed[-1] <= 9.5
 
 
-def test_critical_difference_of_published_results():
-    # Nine methods over six blocks (Galdran et al. 2023): 4.90; Demšar (2006): 4 over 14.
-    assert nemenyi_difference(9, 6) == pytest.approx(4.90, abs=0.005)
-    assert nemenyi_difference(4, 14) == pytest.approx(1.25, abs=0.005)
-
-
 def test_hopeless_comparisons_are_called_underpowered(many):
-    [drawing] = draw_overall(many.boards, many.tables)
+    [drawing] = draw_overall(many.boards)
     assert "Underpowered" in drawing.caption
     assert "Underpowered" in drawing.alt
 

@@ -222,6 +222,16 @@ def test_filtering(page):
     assert not head(page, "accuracy").is_displayed()
 
 
+def test_pointing_at_a_method_fades_those_that_differ(page):
+    rows = all_of(page, "section.board:first-of-type table.leaderboard tbody tr")
+    letters = [set(row.get_attribute("data-letters").split()) for row in rows]
+    page.execute_script(
+        "arguments[0].dispatchEvent(new Event('pointerover', {bubbles: true}))", rows[0]
+    )
+    faded = ["apart" in row.get_attribute("class") for row in rows]
+    assert faded == [not (letters[0] & own) for own in letters]
+
+
 def test_backbones_can_be_chosen(page):
     options = text_of(page, "select[name=backbone] option")
     assert options == ["All", "resnet18"]

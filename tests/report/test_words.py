@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmark.metrics import METRICS
 from benchmark.report import words
 
 steady = settings(max_examples=60, deadline=None, derandomize=True)
@@ -49,6 +50,22 @@ def test_significant(value, text):
 )
 def test_digits_show_two_significant_digits_of_the_interval(widths, digits):
     assert words.sensible_digits(widths, default=7) == digits
+
+
+@pytest.mark.parametrize(
+    ("group", "text"),
+    [("", ""), ("a", "a"), ("ab", "ab"), ("abc", "a–c"), ("abcdfhi", "a–d fhi"),
+     ("acefgik", "ac e–g ik"), ("xyza1b1", "x–b1"), ("yza2", "yza2")],
+)  # fmt: skip
+def test_letter_ranges(group, text):
+    assert words.letter_ranges(group) == text
+
+
+def test_directions_and_formulas_are_those_of_the_metrics():
+    for metric in METRICS.values():
+        kind = words.quantity(metric.name)
+        assert (kind.better, kind.formula) == (metric.direction, metric.formula)
+        assert kind.meaning, f"a plain sentence on {metric.name} is missing"
 
 
 def test_listed():
