@@ -61,6 +61,7 @@ const filter = () => {
 };
 
 form.hidden = false;
+form.querySelector("details").open = !matchMedia("(max-width: 40rem)").matches;
 for (const type of ["input", "change"]) form.addEventListener(type, filter);
 form.addEventListener("submit", (event) => event.preventDefault());
 

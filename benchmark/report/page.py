@@ -36,6 +36,7 @@ from benchmark.report.words import (
     ARROWS,
     MAIN_COSTS,
     Quantity,
+    broken,
     in_order,
     interval,
     letter_ranges,
@@ -122,7 +123,7 @@ def render(
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"linked": linked, "data_uri": data_uri}
+    environment.filters |= {"linked": linked, "data_uri": data_uri, "breakable": breakable}
     script = (_HERE / "page.js").read_text(encoding="utf-8").strip()
     shown = {str(m["name"]): m for m in methods}
     names = list(dict.fromkeys(row.method for board in boards for row in board.rows))
@@ -150,8 +151,8 @@ def render(
         ],
         subtitles=[subtitle(board) for board in boards],
         ratio_notes=[ratio_note(board) for board in boards],
-        datasets=sorted({b.block.dataset for b in boards}),
-        backbones=sorted({b.block.backbone for b in boards}),
+        datasets=sorted({b.block.dataset for b in boards} - {""}),
+        backbones=sorted({b.block.backbone for b in boards} - {""}),
         figures=[figures.get(board, ()) for board in boards],
         overall_figures=figures.get(None, ()),
         overall=overall_sentences(tables),
@@ -344,6 +345,11 @@ def linked(text: str) -> Markup:
         ]
         end = match.end()
     return Markup("").join([*parts, escape(text[end:])])
+
+
+def breakable(name: str) -> Markup:
+    """A name that may go on in the next line after a hyphen or plus."""
+    return Markup("<wbr>").join(broken(name))
 
 
 def data_uri(drawing: Drawing) -> str:

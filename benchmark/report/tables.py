@@ -199,11 +199,15 @@ def difference_note(board: Board) -> str:
 
 def training_note(board: Board) -> str:
     """What the table over training shows."""
-    return (
+    note = (
         f"Mean of the {board.replicates} replicates' own values, with the {board.coverage} "
-        "interval over training too. Calibration errors of small test parts are larger than "
-        "those of all images together."
+        "interval over training too."
     )
+    if board.block.folds != "official":
+        note += (
+            " Calibration errors of small test parts are larger than those of all images together."
+        )
+    return note
 
 
 # --- Markdown ------------------------------------------------------------------------------

@@ -259,6 +259,11 @@ def listed(names: Iterable[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
+def broken(name: str) -> list[str]:
+    """A name in the pieces between which a line may end."""
+    return re.findall(r".[^-+_,/\[]*[-+_,/\[]?", name, re.DOTALL)
+
+
 def shortened(name: str, width: int) -> str:
     """At most ``width`` characters, the middle left out: names differ at their ends."""
     if len(name) <= width:

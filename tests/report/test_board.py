@@ -76,6 +76,13 @@ def test_ratio_uses_the_replicates_that_both_have():
     assert (by_name["cross-entropy"].value, by_name["cross-entropy"].ratio) == (50.0, 1.0)
 
 
+def test_ratio_leaves_out_what_the_reference_lacks():
+    costs = pd.DataFrame([cost("cross-entropy", 10.0), cost("m", 20.0), cost("m", 90.0, "2/2")])
+    [board] = make_boards(tables(ranks(m=(1.0, "a"), **{"cross-entropy": (2.0, "a")})), costs, "m")
+    assert board.rows[0].costs["train_seconds", "cpu"].ratio == pytest.approx(2.0)
+    assert board.rows[0].costs["train_seconds", "cpu"].value == pytest.approx(55.0)
+
+
 def test_hardware_is_never_mixed():
     costs = pd.DataFrame([cost("cross-entropy", 10.0), cost("m", 1.0, hardware="gpu")])
     [board] = make_boards(tables(ranks(m=(1.0, "a"), **{"cross-entropy": (2.0, "a")})), costs, "m")

@@ -112,3 +112,15 @@ def test_unknown_metrics_are_shown_under_their_own_name():
         "nll",
         "my_new_score",
     )
+
+
+@steady
+@given(st.text(max_size=40))
+def test_pieces_of_a_name_make_the_name(name):
+    assert "".join(words.broken(name)) == name
+
+
+def test_names_break_after_hyphens_and_signs():
+    assert words.broken("focal-adaptive[gamma=5]+temperature") == [
+        "focal-", "adaptive[", "gamma=5]+", "temperature",
+    ]  # fmt: skip
