@@ -114,12 +114,12 @@ class Cell:
         """Address of its calibrated predictions in the store, if it has a calibrator."""
         if self.calibrator is None:
             return None
-        source = _source(self.calibrator.__class__)
+        kind: Any = type(self.calibrator)
         return digest(
             {
                 "format": FORMAT,
                 "fits": [fit.key for fit in self.fits],
-                "calibrator": [self.calibrator.name, source],
+                "calibrator": [dataclasses.asdict(self.calibrator), _source(kind)],
             }
         )
 
