@@ -76,8 +76,8 @@ def load(folder: Path, listing: Manifest) -> Content:
         pd.DataFrame(costs, columns=columns),
         missing,
         [
-            f"{method} on {dataset} ({', '.join(folds)}): no calibration image is misclassified, so "
-            "the calibrator could only learn to be surer."
+            f"{method} on {dataset} ({', '.join(folds)}): no calibration image is misclassified, "
+            "so the calibrator could only learn to be surer."
             for (method, dataset), folds in unlearnt.items()
         ],
         {name: ", ".join(sorted(values)) for name, values in sorted(environments.items())},
