@@ -217,6 +217,9 @@ def _list(options: argparse.Namespace) -> int:
     if options.format == "json":
         print(json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False))
         return 0
+    if options.format == "markdown":
+        print(catalogue.markdown(options.what))
+        return 0
     from rich.console import Console
     from rich.table import Table
 
@@ -224,11 +227,7 @@ def _list(options: argparse.Namespace) -> int:
     for column in rows[0]:
         table.add_column(column, overflow="fold")
     for row in rows:
-        cells = (
-            ", ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else value
-            for value in row.values()
-        )
-        table.add_row(*map(str, cells))
+        table.add_row(*map(catalogue.text, row.values()))
     Console(width=None if sys.stdout.isatty() else 160, markup=False).print(table)
     return 0
 
@@ -379,7 +378,9 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument(
         "what", choices=("methods", "datasets", "calibrators", "metrics", "presets")
     )
-    listing.add_argument("--format", choices=("table", "json"), default="table", help="(table)")
+    listing.add_argument(
+        "--format", choices=("table", "json", "markdown"), default="table", help="(table)"
+    )
 
     data = commands.add_parser("data", help="get and check data sets", allow_abbrev=False)
     actions = data.add_subparsers(title="actions", metavar="ACTION", required=True)
