@@ -10,7 +10,6 @@ from scipy import stats as distributions
 
 from benchmark.api import IntArray
 from benchmark.floor import Floats, Groups
-from benchmark.stats.blocks import Block
 
 RESAMPLES = 2000
 """Bootstrap resamples of what is a mean over images."""
@@ -34,13 +33,19 @@ class Bootstrap:
     sizes: Floats
 
     @classmethod
-    def of(cls, block: Block, generator: np.random.Generator) -> Bootstrap:
-        """Draw the resamples."""
-        number = len(block.sizes)
+    def draw(cls, units: IntArray, generator: np.random.Generator) -> Bootstrap:
+        """Draw the resamples.
+
+        Args:
+            units: ``(images,)`` codes 0, 1, ... of what is resampled together.
+            generator: the source of randomness.
+        """
+        sizes = np.bincount(units).astype(np.float64)
+        number = len(sizes)
         drawn = generator.integers(0, number, (RESAMPLES, number))
         drawn += number * np.arange(RESAMPLES)[:, None]
         weights = np.bincount(drawn.ravel(), minlength=RESAMPLES * number)
-        return cls(weights.reshape(RESAMPLES, number).astype(np.float64), block.units, block.sizes)
+        return cls(weights.reshape(RESAMPLES, number).astype(np.float64), units, sizes)
 
     @cached_property
     def groups(self) -> Groups:

@@ -203,6 +203,10 @@ def estimate(
         pair_low, pair_high = intervals.with_seeds(
             difference, pair_low, pair_high, between_seeds, alpha
         )
+    if len(boot.sizes) < 2:
+        # One image, or one group: nothing tells how much another would differ.
+        for unknown_end in (low, high, pair_low, pair_high):
+            unknown_end[...] = np.nan
     return Estimates(value, low, high, pair_low, pair_high)
 
 
@@ -245,27 +249,14 @@ def _matrices(
 # --- ranks ---------------------------------------------------------------------------------
 
 
-def _resampled_ece(block: Block, method: str, boot: Bootstrap) -> Floats:
-    """ECE of every resample and seed, ``(seeds, resamples)``, moved back to the observed one.
-
-    Resampling adds the labels' noise a second time. Only the spread of the resamples is used.
-    """
-    metric = METRICS["ece"]
-    assert isinstance(metric, Binned)
-    drawn = []
-    for sample in block.samples[method]:
-        bins = metric.bins(sample)
-        gaps = boot.weights @ bin_gaps(sample, boot)
-        ece = np.abs(gaps).sum(1) / (boot.weights @ boot.sizes)
-        drawn.append(ece - ece.mean() + metric.of(bins.hits[None], bins)[0])
-    return np.array(drawn)
-
-
-def bin_gaps(sample: Sample, boot: Bootstrap) -> sparse.csr_array:
-    """Sums of correctness minus confidence of each unit in each bin, ``(units, bins)``."""
+def resampled_ece(sample: Sample, boot: Bootstrap) -> Floats:
+    """ECE of every resample, ``(resamples,)``."""
     bins = sample.equal_width
-    shape = (len(boot.sizes), bins.bins)
-    return sparse.csr_array((bins.hit - bins.confidence, (boot.units, bins.index)), shape=shape)
+    gaps = sparse.csr_array(
+        (bins.hit - bins.confidence, (boot.units, bins.index)), (len(boot.sizes), bins.bins)
+    )
+    errors: Floats = np.abs(np.asarray(boot.weights @ gaps)).sum(1)
+    return errors / (boot.weights @ boot.sizes)
 
 
 def _rank_rows(
@@ -309,7 +300,10 @@ def _rank_rows(
                 continue
             means = (boot.weights @ boot.sums(images)) / totals[:, None]
             drawn[name].append((means.T * share).sum(0))
-        drawn["ece"].append((_resampled_ece(block, method, boot) * share).sum(0))
+        ece = np.stack([resampled_ece(s, boot) for s in samples])
+        # Resampling adds the labels' noise a second time: only the spread is used.
+        ece += np.array([[METRICS["ece"].value(s)] for s in samples]) - ece.mean(1, keepdims=True)
+        drawn["ece"].append((ece * share).sum(0))
     chance = comparison.chance_of_best(
         comparison.mean_rank(**{name: np.stack(values, 1) for name, values in drawn.items()})
     )
@@ -394,7 +388,7 @@ def summarise(
     pairs: list[dict[str, object]] = []
     for number, block in enumerate(blocks):
         generator = np.random.default_rng([seed, number])
-        boot = Bootstrap.of(block, generator)
+        boot = Bootstrap.draw(block.units, generator)
         chosen = select(metrics, block.posterior)
         own = [p for p in arranged if key(p) == block.key and p.method in block.methods]
         replicates = _scores(own, [m.name for m in chosen], seed)
@@ -575,7 +569,7 @@ def _block_notes(block: Block, against: str) -> list[str]:
             "cover less than they say."
         )
     if block.groups is not None:
-        number = len(block.sizes)
+        number = len(set(block.units.tolist()))
         notes.append(
             f"{block.label}: {block.images} images in {number} groups; intervals resample whole "
             "groups. The noise floors of the sweep, class-wise and smooth errors take images for "
