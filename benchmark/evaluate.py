@@ -405,7 +405,7 @@ def as_table(result: Evaluation, width: int | None = None) -> str:
             table.add_row(*cells, end_section=several and method == result.methods[-1])
     text = io.StringIO()
     console = Console(file=text, width=width, markup=False, emoji=False, highlight=False)
-    console.print(table)
+    console.print(table, end="\n\n")
     said = [f"{sign} {meaning}" for sign, meaning in FOOTNOTES if sign in signs]
     for sentence in (f"{result.images:,} test images.", *said, *result.tables.notes):
         console.print(sentence)
