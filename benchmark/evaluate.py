@@ -104,7 +104,9 @@ def evaluate(
     require(
         against in methods, f"--against {against}: no such method; there are {', '.join(methods)}"
     )
-    tables = stats.summarise(predictions, metrics=metric_names, against=against, alpha=alpha)
+    tables = _within_block(
+        stats.summarise(predictions, metrics=metric_names, against=against, alpha=alpha)
+    )
     scores = stats.scores(predictions, metric_names)
     made_of = {f"file {path}": _digest(path) for path in paths}
     provenance = {"command": command, **made_of, **_environment()}
@@ -114,6 +116,17 @@ def evaluate(
         report.write(folder, tables, predictions, no_costs, definitions, provenance, against)
     images = len(predictions[0].labels)
     return Evaluation(methods, images, against, alpha, tables, unused, folder)
+
+
+def _within_block(tables: Tables) -> Tables:
+    """Without the tests over several data sets: here there is one."""
+    said = tuple(tables.overall["note"])
+    return dataclasses.replace(
+        tables,
+        overall=tables.overall.iloc[:0],
+        mean_ranks=tables.mean_ranks.iloc[:0],
+        notes=tuple(n for n in tables.notes if not (said and n.endswith(said))),
+    )
 
 
 # --- from files to methods -----------------------------------------------------------------
