@@ -97,6 +97,11 @@ def test_all_that_an_archive_may_hold(tmp_path: Path, prefix: str) -> None:
     assert file.unused == ("features",)
 
 
+def test_rounded_probabilities_are_made_to_sum_to_one(tmp_path: Path) -> None:
+    for keys in ({"probs": PROBS * 1.00009}, {"log_probs": np.log(PROBS) - 0.00009}):
+        same(read(npz(tmp_path, **keys, labels=LABELS)))
+
+
 def test_exact_zeros_stay_zero(tmp_path: Path) -> None:
     probs = np.array([[1.0, 0.0], [0.5, 0.5]])
     with np.errstate(divide="ignore"):
