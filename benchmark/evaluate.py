@@ -93,10 +93,6 @@ def evaluate(
             metric or method is unknown, or a file lacks the part that calibrators are fitted on.
     """
     require(bool(name.strip()), "--name is empty: name the data set")
-    with _writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        own = not (folder / manifest.NAME).exists()
-    require(own, f"--out {folder}: that folder holds the results of a run; choose another")
     predictions, definitions, unused = _methods(paths, calibrate, name)
     methods = tuple(p.method for p in predictions)
     if against is None:
@@ -104,6 +100,10 @@ def evaluate(
     require(
         against in methods, f"--against {against}: no such method; there are {', '.join(methods)}"
     )
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        own = not (folder / manifest.NAME).exists()
+    require(own, f"--out {folder}: that folder holds the results of a run; choose another")
     tables = _within_block(
         stats.summarise(predictions, metrics=metric_names, against=against, alpha=alpha)
     )

@@ -302,3 +302,4 @@ def test_bad_files_are_one_line_on_stderr(
     file = make(tmp_path / "net.npz", test_logits=np.zeros((300, 2)))
     message = refused(capsys, tmp_path / "out", file)
     assert message.startswith(f"error: {file}: test_labels: 2 in row")
+    assert not (tmp_path / "out").exists()
