@@ -360,7 +360,11 @@ def _parser() -> argparse.ArgumentParser:
         help="add calibrated versions, fitted on each file's calibration part: temperature,vector",
     )
     own.add_argument(
-        "--out", type=Path, default=RESULTS / "evaluate", metavar="DIR", help="for the report"
+        "--out",
+        type=Path,
+        default=RESULTS / "evaluate",
+        metavar="DIR",
+        help=f"where the report goes (default: {RESULTS / 'evaluate'})",
     )
     own.add_argument(
         "--format", choices=("table", "json", "markdown"), default="table", help="(table)"

@@ -93,10 +93,6 @@ def evaluate(
             metric or method is unknown, or a file lacks the part that calibrators are fitted on.
     """
     require(bool(name.strip()), "--name is empty: name the data set")
-    with _writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        own = not (folder / manifest.NAME).exists()
-    require(own, f"--out {folder}: that folder holds the results of a run; choose another")
     predictions, definitions, unused = _methods(paths, calibrate, name)
     methods = tuple(p.method for p in predictions)
     if against is None:
@@ -104,7 +100,13 @@ def evaluate(
     require(
         against in methods, f"--against {against}: no such method; there are {', '.join(methods)}"
     )
-    tables = stats.summarise(predictions, metrics=metric_names, against=against, alpha=alpha)
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        own = not (folder / manifest.NAME).exists()
+    require(own, f"--out {folder}: that folder holds the results of a run; choose another")
+    tables = _within_block(
+        stats.summarise(predictions, metrics=metric_names, against=against, alpha=alpha)
+    )
     scores = stats.scores(predictions, metric_names)
     made_of = {f"file {path}": _digest(path) for path in paths}
     provenance = {"command": command, **made_of, **_environment()}
@@ -114,6 +116,17 @@ def evaluate(
         report.write(folder, tables, predictions, no_costs, definitions, provenance, against)
     images = len(predictions[0].labels)
     return Evaluation(methods, images, against, alpha, tables, unused, folder)
+
+
+def _within_block(tables: Tables) -> Tables:
+    """Without the tests over several data sets: here there is one."""
+    said = tuple(tables.overall["note"])
+    return dataclasses.replace(
+        tables,
+        overall=tables.overall.iloc[:0],
+        mean_ranks=tables.mean_ranks.iloc[:0],
+        notes=tuple(n for n in tables.notes if not (said and n.endswith(said))),
+    )
 
 
 # --- from files to methods -----------------------------------------------------------------
@@ -405,7 +418,7 @@ def as_table(result: Evaluation, width: int | None = None) -> str:
             table.add_row(*cells, end_section=several and method == result.methods[-1])
     text = io.StringIO()
     console = Console(file=text, width=width, markup=False, emoji=False, highlight=False)
-    console.print(table)
+    console.print(table, end="\n\n")
     said = [f"{sign} {meaning}" for sign, meaning in FOOTNOTES if sign in signs]
     for sentence in (f"{result.images:,} test images.", *said, *result.tables.notes):
         console.print(sentence)
