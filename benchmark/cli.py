@@ -1,4 +1,4 @@
-"""The command line: ``python -m benchmark run|leaderboard|list|data``.
+"""The command line: ``python -m benchmark run|leaderboard|evaluate|list|data``.
 
 It imports nothing heavy until it must, so that help and mistakes are answered at once.
 """
@@ -185,12 +185,40 @@ def _show(folder: Path, **choices: Any) -> list[str]:
     return missing
 
 
+def _evaluate(options: argparse.Namespace) -> int:
+    from benchmark import evaluate
+
+    result = evaluate.evaluate(
+        options.files,
+        options.out,
+        calibrate=options.calibrate,
+        name=options.name,
+        metric_names=options.metrics.split(",") if options.metrics else None,
+        against=options.against,
+        alpha=options.alpha,
+        command=options.command_line,
+    )
+    for path, keys in result.unused.items():
+        print(f"note: {path}: not read: {', '.join(keys)}", file=sys.stderr)
+    if options.format == "json":
+        print(evaluate.as_json(result))
+    elif options.format == "markdown":
+        print((options.out / "leaderboard.md").read_text(encoding="utf-8"), end="")
+    else:
+        print(evaluate.as_table(result, None if sys.stdout.isatty() else 160))
+        print(f"The page with everything: {options.out / 'report.html'}")
+    return 0
+
+
 def _list(options: argparse.Namespace) -> int:
     from benchmark import catalogue
 
     rows = catalogue.rows(options.what)
     if options.format == "json":
         print(json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False))
+        return 0
+    if options.format == "markdown":
+        print(catalogue.markdown(options.what))
         return 0
     from rich.console import Console
     from rich.table import Table
@@ -199,11 +227,7 @@ def _list(options: argparse.Namespace) -> int:
     for column in rows[0]:
         table.add_column(column, overflow="fold")
     for row in rows:
-        cells = (
-            ", ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else value
-            for value in row.values()
-        )
-        table.add_row(*map(str, cells))
+        table.add_row(*map(catalogue.text, row.values()))
     Console(width=None if sys.stdout.isatty() else 160, markup=False).print(table)
     return 0
 
@@ -319,11 +343,44 @@ def _parser() -> argparse.ArgumentParser:
         "--alpha", type=float, default=0.05, help="1 - confidence of the intervals (0.05)"
     )
 
+    own = _command(
+        commands, "evaluate", "measure and compare predictions made anywhere else", _evaluate
+    )
+    own.add_argument(
+        "files",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help=".npz (test_logits or test_probs, test_labels) or .csv (label, p_0, p_1, ...); "
+        "several are compared as methods",
+    )
+    own.add_argument(
+        "--calibrate",
+        metavar="LIST",
+        help="add calibrated versions, fitted on each file's calibration part: temperature,vector",
+    )
+    own.add_argument(
+        "--out", type=Path, default=RESULTS / "evaluate", metavar="DIR", help="for the report"
+    )
+    own.add_argument(
+        "--format", choices=("table", "json", "markdown"), default="table", help="(table)"
+    )
+    own.add_argument("--name", default="predictions", help="of the data set, for the headings")
+    own.add_argument("--metrics", metavar="LIST", help="only these, comma-separated")
+    own.add_argument(
+        "--against", metavar="METHOD", help="reference (cross-entropy if it is there, or the first)"
+    )
+    own.add_argument(
+        "--alpha", type=float, default=0.05, help="1 - confidence of the intervals (0.05)"
+    )
+
     listing = _command(commands, "list", "what there is, with parameters and papers", _list)
     listing.add_argument(
         "what", choices=("methods", "datasets", "calibrators", "metrics", "presets")
     )
-    listing.add_argument("--format", choices=("table", "json"), default="table", help="(table)")
+    listing.add_argument(
+        "--format", choices=("table", "json", "markdown"), default="table", help="(table)"
+    )
 
     data = commands.add_parser("data", help="get and check data sets", allow_abbrev=False)
     actions = data.add_subparsers(title="actions", metavar="ACTION", required=True)

@@ -32,12 +32,14 @@ class Content:
         predictions: of every cell whose records are all there.
         costs: tidy, with the hardware: each method is charged for every fit that it uses.
         missing: a sentence for each cell that lacks something.
+        notes: sentences on how calibrators were fitted.
         environment: what the fits were made with.
     """
 
     predictions: list[Predictions]
     costs: pd.DataFrame
     missing: list[str]
+    notes: list[str]
     environment: dict[str, str]
 
 
@@ -49,6 +51,7 @@ def load(folder: Path, listing: Manifest) -> Content:
     costs: list[dict[str, Any]] = []
     missing: list[str] = []
     environments: dict[str, dict[str, None]] = {}
+    unlearnt: dict[tuple[str, str], list[str]] = {}
     for entry in sorted(listing.entries, key=lambda e: (e.preset, e.dataset, e.backbone, e.seed)):
         keys = [*entry.fits, *([entry.calibration] if entry.calibration else [])]
         try:
@@ -61,6 +64,8 @@ def load(folder: Path, listing: Manifest) -> Content:
         fits = [records[key] for key in entry.fits]
         calibration = records[entry.calibration] if entry.calibration else None
         predictions.append(_predictions(entry, fits, calibration))
+        if calibration is not None and calibration.info["calibration_errors"] == 0:
+            unlearnt.setdefault((entry.method, entry.dataset), []).append(entry.fold)
         costs += _costs(entry, fits, calibration)
         for record in fits:
             for name, value in record.info["environment"].items():
@@ -70,6 +75,11 @@ def load(folder: Path, listing: Manifest) -> Content:
         predictions,
         pd.DataFrame(costs, columns=columns),
         missing,
+        [
+            f"{method} on {dataset} ({', '.join(folds)}): no calibration image is misclassified, "
+            "so the calibrator could only learn to be surer."
+            for (method, dataset), folds in unlearnt.items()
+        ],
         {name: ", ".join(sorted(values)) for name, values in sorted(environments.items())},
     )
 
@@ -117,7 +127,7 @@ def regenerate(
     tables = stats.summarise(
         content.predictions, metrics=metric_names, against=against, alpha=alpha
     )
-    notes = [p["note"] for p in listing.presets.values() if p["note"]]
+    notes = [p["note"] for p in listing.presets.values() if p["note"]] + content.notes
     notes += [f"{name}: {note}" for name, listed in listing.notes.items() for note in listed]
     report.write(
         folder,
@@ -127,6 +137,7 @@ def regenerate(
         [{"name": name, **definition} for name, definition in listing.methods.items()],
         {"command": "; ".join(listing.commands), **content.environment},
         against,
+        alpha,
     )
     return content.missing
 

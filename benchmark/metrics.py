@@ -468,7 +468,7 @@ def _sweep(sample: Sample, correct: Floats) -> Floats:
         correct = np.repeat(np.add.reduceat(correct, starts, axis=1) / sizes, sizes, axis=1)
     hits = np.pad(np.cumsum(correct, axis=1), ((0, 0), (1, 0)))
     expected = np.r_[0.0, np.cumsum(confidence)]
-    error = np.abs(hits[:, -1] - expected[-1]) / n
+    error: Floats = np.abs(hits[:, -1] - expected[-1]) / n
     monotone = np.arange(len(correct))
     for bins in range(2, n + 1):
         edges = np.arange(bins + 1) * n // bins
@@ -479,8 +479,7 @@ def _sweep(sample: Sample, correct: Floats) -> Floats:
         if not len(monotone):
             break
         error[monotone] = np.abs(inside[kept] - np.diff(expected[edges])).sum(1) / n
-    values: Floats = error
-    return values
+    return error
 
 
 def _smooth(sample: Sample, correct: Floats) -> Floats:
@@ -519,8 +518,8 @@ def smooth_ece(confidence: Floats, correct: Floats) -> Floats:
         curve = np.roll(np.fft.irfft(product, size), -(points // 2), axis=1)[:, :points]
         cell = np.clip((at * (points - 1)).astype(int), 0, points - 2)
         share = at * (points - 1) - cell
-        values: Floats = curve[:, cell] * (1 - share) + curve[:, cell + 1] * share
-        return values
+        between: Floats = curve[:, cell] * (1 - share) + curve[:, cell + 1] * share
+        return between
 
     def error(rows: IntArray, width: float) -> Floats:
         at = np.linspace(0, 1, max(round(10 / width), 200))

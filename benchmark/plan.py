@@ -114,12 +114,12 @@ class Cell:
         """Address of its calibrated predictions in the store, if it has a calibrator."""
         if self.calibrator is None:
             return None
-        source = _source(type(self.calibrator))
+        kind: Any = type(self.calibrator)
         return digest(
             {
                 "format": FORMAT,
                 "fits": [fit.key for fit in self.fits],
-                "calibrator": [self.calibrator.name, source],
+                "calibrator": [dataclasses.asdict(self.calibrator), _source(kind)],
             }
         )
 
@@ -168,7 +168,7 @@ def describe_recipe(recipe: Recipe) -> dict[str, Any]:
 
 
 @functools.cache
-def _source(cls: type) -> str:
+def _source(cls: Any) -> str:
     """A digest of a class's code; comments, docstrings and formatting do not count.
 
     A plug-in's whole file counts, but for its lists of entries: a helper beside the class may

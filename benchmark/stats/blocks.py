@@ -233,5 +233,7 @@ def _check_paired(one: Predictions, other: Predictions) -> None:
         wrong = int(np.argmax(one.labels != other.labels))
         raise InputError(f"{where} give image {one.ids[wrong]!r} different labels: mend one")
     groups = [np.zeros(0) if p.groups is None else p.groups for p in (one, other)]
-    if not np.array_equal(*groups) or (one.posterior is None) != (other.posterior is None):
+    if not np.array_equal(groups[0], groups[1]) or (one.posterior is None) != (
+        other.posterior is None
+    ):
         raise InputError(f"{where} disagree on groups or true probabilities: give both the same")

@@ -97,8 +97,7 @@ def told_apart(better: Sequence[Floats]) -> npt.NDArray[np.bool_]:
     """
     stacked = np.stack(better)
     ahead = (stacked > 0).any(0) & ~(stacked < 0).any(0)
-    apart: npt.NDArray[np.bool_] = ahead | ahead.T
-    return apart
+    return np.logical_or(ahead, ahead.T)
 
 
 @dataclass(frozen=True)

@@ -168,10 +168,10 @@ def estimate(
         if metric.name == "accuracy":
             error = boot.standard_errors(images)
             plain = block.groups is None and block.seeds == 1
-            degrees = np.inf if block.groups is None else boot.degrees()
+            degrees = boot.degrees(images) if boot.grouped else np.full(number, np.inf)
             ends = [
-                intervals.wilson(v, np.nan if plain else e, block.images, degrees, alpha)
-                for v, e in zip(value, error)
+                intervals.wilson(v, np.nan if plain else e, block.images, d, alpha)
+                for v, e, d in zip(value, error, degrees)
             ]
             low, high = np.array(ends).T
             between = intervals.accuracy_difference(boot, differences, alpha)
@@ -188,7 +188,8 @@ def estimate(
             [np.mean([metric.of(s, weights) for s in block.samples[m]], 0) for m in block.methods],
             axis=1,
         )
-        width = distributions.t.ppf(1 - alpha / 2, boot.degrees())
+        correct = np.stack([block.samples[m][0].correct for m in block.methods], axis=1)
+        width = distributions.t.ppf(1 - alpha / 2, boot.degrees(correct).min())
         width *= np.sqrt(len(boot.sizes) / max(len(boot.sizes) - 1, 1))
         half = width * drawn.std(0, ddof=1)
         low, high = np.clip([value - half, value + half], 0, 1)
