@@ -30,14 +30,19 @@ def log_probs(
         ``(n, classes)`` float32.
     """
     network.eval()
-    pooled = []
     with seeded(seed), torch.inference_mode():
-        for start in range(0, len(index), batch):
-            images = batches(index[start : start + batch])
-            with batches.autocast():
-                logits = views(network, images, passes)
-            pooled.append(pool(logits))
+        pooled = [
+            pool(batch_views(network, batches, index[start : start + batch], passes))
+            for start in range(0, len(index), batch)
+        ]
     return torch.cat(pooled).float().cpu().numpy() if pooled else np.empty((0, 0), np.float32)
+
+
+def batch_views(network: Network, batches: Batches, index: IntArray, passes: int) -> Tensor:
+    """Logits ``(k, passes * heads, classes)`` of ``k`` images, in evaluation mode."""
+    images = batches(index)
+    with batches.autocast():
+        return views(network, images, passes)
 
 
 def views(network: Network, images: Tensor, passes: int) -> Tensor:
