@@ -1,4 +1,4 @@
-"""The command line: ``python -m benchmark run|leaderboard|evaluate|list|data``.
+"""The command line: ``python -m benchmark run|leaderboard|evaluate|guard|list|data``.
 
 It imports nothing heavy until it must, so that help and mistakes are answered at once.
 """
@@ -210,6 +210,23 @@ def _evaluate(options: argparse.Namespace) -> int:
     return 0
 
 
+def _guard(options: argparse.Namespace) -> int:
+    from benchmark import guard
+
+    def say(text: str) -> None:
+        print(f"guard: {text}", file=sys.stderr, flush=True)
+
+    if bool(options.reason) != options.update:
+        raise InputError("--update and --reason TEXT go together: a new baseline needs a reason")
+    if options.update:
+        report = guard.update(options.baseline, options.reason, say)
+        print(report.render(options.format))
+        return 1 if report.exit_code == 1 else 0
+    report = guard.check(options.baseline, say)
+    print(report.render(options.format))
+    return report.exit_code
+
+
 def _list(options: argparse.Namespace) -> int:
     from benchmark import catalogue
 
@@ -377,6 +394,20 @@ def _parser() -> argparse.ArgumentParser:
     own.add_argument(
         "--alpha", type=float, default=0.05, help="1 - confidence of the intervals (0.05)"
     )
+
+    guard = _command(commands, "guard", "compare this tree with the committed baseline", _guard)
+    guard.add_argument(
+        "--baseline",
+        type=Path,
+        default=Path("results/guard"),
+        metavar="DIR",
+        help="(default: results/guard)",
+    )
+    guard.add_argument(
+        "--format", choices=("table", "json", "markdown"), default="table", help="(table)"
+    )
+    guard.add_argument("--update", action="store_true", help="make a new baseline of this tree")
+    guard.add_argument("--reason", metavar="TEXT", help="why, kept in the baseline")
 
     listing = _command(commands, "list", "what there is, with parameters and papers", _list)
     listing.add_argument(
