@@ -104,29 +104,16 @@ def evaluate(
         folder.mkdir(parents=True, exist_ok=True)
         own = not (folder / manifest.NAME).exists()
     require(own, f"--out {folder}: that folder holds the results of a run; choose another")
-    tables = _within_block(
-        stats.summarise(predictions, metrics=metric_names, against=against, alpha=alpha)
-    )
+    tables = stats.summarise(predictions, metrics=metric_names, against=against, alpha=alpha)
     scores = stats.scores(predictions, metric_names)
     made_of = {f"file {path}": _digest(path) for path in paths}
     provenance = {"command": command, **made_of, **_environment()}
     with _writing(folder):
         _write_scores(folder / "scores.csv", scores)
         no_costs = pd.DataFrame()
-        report.write(folder, tables, predictions, no_costs, definitions, provenance, against)
+        report.write(folder, tables, predictions, no_costs, definitions, provenance, against, alpha)
     images = len(predictions[0].labels)
     return Evaluation(methods, images, against, alpha, tables, unused, folder)
-
-
-def _within_block(tables: Tables) -> Tables:
-    """Without the tests over several data sets: here there is one."""
-    said = tuple(tables.overall["note"])
-    return dataclasses.replace(
-        tables,
-        overall=tables.overall.iloc[:0],
-        mean_ranks=tables.mean_ranks.iloc[:0],
-        notes=tuple(n for n in tables.notes if not (said and n.endswith(said))),
-    )
 
 
 # --- from files to methods -----------------------------------------------------------------

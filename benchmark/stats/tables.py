@@ -593,13 +593,16 @@ def _overall(
             f"{', '.join(left_out)}."
         )
     everywhere = all(b.posterior for b in blocks)
-    for metric in select(metrics, everywhere) if len(common) > 1 else ():
+    if len(blocks) == 1:
+        notes.append("One block says nothing about others: tests over blocks need several.")
+    tested = select(metrics, everywhere) if len(common) > 1 and len(blocks) > 1 else ()
+    for metric in tested:
         own = values[(values["metric"] == metric.name) & values["method"].isin(common)]
         table = own.pivot(index=list(KEY), columns="method", values="value")[common]
         test = comparison.friedman(table.to_numpy(), metric.direction == "higher", alpha)
         largest = len(common) - 1
         note = (
-            f"{test.blocks} {'block' if test.blocks == 1 else 'blocks'}, {len(common)} methods: "
+            f"{test.blocks} blocks, {len(common)} methods: "
             f"mean ranks must differ by more than {test.critical_difference:.2f} of at most "
             f"{largest}"
         )
