@@ -48,6 +48,11 @@ class Bootstrap:
         return cls(weights.reshape(RESAMPLES, number).astype(np.float64), units, sizes)
 
     @cached_property
+    def by_unit(self) -> Floats:
+        """The weights as ``(units, resamples)``, laid out for products with sparse matrices."""
+        return np.ascontiguousarray(self.weights.T)
+
+    @cached_property
     def groups(self) -> Groups:
         """The units, as groups of images."""
         return Groups(self.units)

@@ -151,7 +151,7 @@ def estimate(
     pair_low, pair_high = np.full((2, number, number), np.nan)
     i, j = np.triu_indices(number, 1)
 
-    if isinstance(metric, Binned):
+    if isinstance(metric, Binned) and metric.interval:
         low, high, cautious_low, cautious_high = inverted[metric.name].reshape(number, 4).T
         pair_low = cautious_low[:, None] - cautious_high
         pair_high = cautious_high[:, None] - cautious_low
@@ -218,7 +218,7 @@ def invert(block: Block, metrics: Sequence[Metric], alpha: float) -> dict[str, F
     Returns:
         For each metric ``(methods, 2, 2)``: intervals at ``alpha`` and at ``alpha / 2``.
     """
-    binned = [m for m in metrics if isinstance(m, Binned)]
+    binned = [m for m in metrics if isinstance(m, Binned) and m.interval]
     ends = {m.name: np.empty((len(block.methods), 2, 2)) for m in binned}
     levels = (alpha, alpha / 2)
     for number, method in enumerate(block.methods):
@@ -253,9 +253,9 @@ def resampled_ece(sample: Sample, boot: Bootstrap) -> Floats:
     """ECE of every resample, ``(resamples,)``."""
     bins = sample.equal_width
     gaps = sparse.csr_array(
-        (bins.hit - bins.confidence, (boot.units, bins.index)), (len(boot.sizes), bins.bins)
+        (bins.hit - bins.confidence, (bins.index, boot.units)), (bins.bins, len(boot.sizes))
     )
-    errors: Floats = np.abs(np.asarray(boot.weights @ gaps)).sum(1)
+    errors: Floats = np.abs(np.asarray(gaps @ boot.by_unit)).sum(0)
     return errors / (boot.weights @ boot.sizes)
 
 
