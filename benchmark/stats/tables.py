@@ -177,7 +177,7 @@ def estimate(
             between = intervals.accuracy_difference(boot, differences, alpha)
         else:
             low, high = boot.means(images, alpha)
-            between = boot.means(differences, alpha)
+            between = boot.means(differences, alpha, paired=True)
         pair_low, pair_high = _matrices(between, i, j, number)
         low, high = np.where(finite, low, np.nan), np.where(finite, high, np.nan)
         unknown = ~(finite[:, None] & finite)
