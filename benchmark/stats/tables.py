@@ -153,11 +153,12 @@ def estimate(
 
     if isinstance(metric, Binned) and metric.interval:
         low, high, cautious_low, cautious_high = inverted[metric.name].reshape(number, 4).T
-        pair_low = cautious_low[:, None] - cautious_high
-        pair_high = cautious_high[:, None] - cautious_low
         if metric.floor_removed:
-            # The same truth as the plain ECE's; its value here is free of the noise's share.
+            # It estimates the same truth as the plain ECE, which the methods are compared by.
             low, high = np.minimum(low, value), np.maximum(high, value)
+        else:
+            pair_low = cautious_low[:, None] - cautious_high
+            pair_high = cautious_high[:, None] - cautious_low
     elif isinstance(metric, PerImage):
         images = np.stack(
             [np.mean([metric.of(s) for s in block.samples[m]], axis=0) for m in block.methods], 1
