@@ -298,7 +298,7 @@ def test_parts_add_up() -> None:
 )
 def test_a_floor_is_what_calibrated_models_score(metric: Binned | Relabelled) -> None:
     draws, observed = [], []
-    for seed in range(25):
+    for seed in range(15):
         sample = simulated(seed, 400)
         if isinstance(metric, Binned):
             bins = metric.bins(sample)
@@ -437,3 +437,16 @@ def test_nothing_here_imports_torch() -> None:
         "assert 'torch' not in sys.modules and 'netcal' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_drawn_hits_are_those_that_the_model_expects(grouped: bool) -> None:
+    sample = simulated(8, 1000, scale=0.6)
+    codes = np.arange(1000) // 20 if grouped else None
+    bins = Sample(sample.log_probs, sample.labels, codes).equal_width
+    for drawn, gaps in ((bins.floor, 0 * bins.counts), (bins.draw(0.1 * bins.counts), 0.1)):
+        middle = bins.expected + (gaps if np.ndim(gaps) else gaps * bins.counts)
+        inside = (bins.counts > 20) & (middle < 0.9 * bins.counts)
+        error = drawn.std(0) / np.sqrt(len(drawn))
+        assert (np.abs(drawn.mean(0) - middle) < 4.5 * error + 1e-9)[inside].all()
+        assert inside.sum() > 3

@@ -48,6 +48,11 @@ class Bootstrap:
         return cls(weights.reshape(RESAMPLES, number).astype(np.float64), units, sizes)
 
     @cached_property
+    def by_unit(self) -> Floats:
+        """The weights as ``(units, resamples)``, laid out for products with sparse matrices."""
+        return np.ascontiguousarray(self.weights.T)
+
+    @cached_property
     def groups(self) -> Groups:
         """The units, as groups of images."""
         return Groups(self.units)
@@ -81,7 +86,7 @@ class Bootstrap:
         error: Floats = np.sqrt((residuals**2).sum(0)) / len(values)
         return error
 
-    def means(self, values: Floats, alpha: float) -> tuple[Floats, Floats]:
+    def means(self, values: Floats, alpha: float, *, paired: bool = False) -> tuple[Floats, Floats]:
         """Intervals for the means of the columns: bootstrap-t, over units.
 
         Each resample's deviation is measured in its own standard errors. For skewed losses of
@@ -91,6 +96,7 @@ class Bootstrap:
         Args:
             values: ``(images, columns)``.
             alpha: one minus the coverage.
+            paired: whether the columns are differences between two methods.
         """
         totals = self.sums(values)
         sizes, n, number = self.sizes, self.sizes.sum(), len(self.sizes)
@@ -109,8 +115,8 @@ class Bootstrap:
         tiny = 1e-9 * np.sqrt((totals**2).sum(0)) / n + 1e-300
         ratio = np.where(error > tiny, deviation / np.maximum(error, tiny), 0.0)
         high, low = np.quantile(ratio, [1 - alpha / 2, alpha / 2], axis=0)
-        if self.grouped:
-            # Resampling few groups shows too few of the large ones' outliers.
+        if self.grouped or paired:
+            # The tails of few groups, and of differences that are mostly 0, come out too short.
             least = distributions.t.ppf(1 - alpha / 2, self.degrees(values))
             high, low = np.maximum(high, least), np.minimum(low, -least)
         observed = self.standard_errors(values)

@@ -151,13 +151,14 @@ def estimate(
     pair_low, pair_high = np.full((2, number, number), np.nan)
     i, j = np.triu_indices(number, 1)
 
-    if isinstance(metric, Binned):
+    if isinstance(metric, Binned) and metric.interval:
         low, high, cautious_low, cautious_high = inverted[metric.name].reshape(number, 4).T
-        pair_low = cautious_low[:, None] - cautious_high
-        pair_high = cautious_high[:, None] - cautious_low
         if metric.floor_removed:
-            # The same truth as the plain ECE's; its value here is free of the noise's share.
+            # It estimates the same truth as the plain ECE, which the methods are compared by.
             low, high = np.minimum(low, value), np.maximum(high, value)
+        else:
+            pair_low = cautious_low[:, None] - cautious_high
+            pair_high = cautious_high[:, None] - cautious_low
     elif isinstance(metric, PerImage):
         images = np.stack(
             [np.mean([metric.of(s) for s in block.samples[m]], axis=0) for m in block.methods], 1
@@ -177,7 +178,7 @@ def estimate(
             between = intervals.accuracy_difference(boot, differences, alpha)
         else:
             low, high = boot.means(images, alpha)
-            between = boot.means(differences, alpha)
+            between = boot.means(differences, alpha, paired=True)
         pair_low, pair_high = _matrices(between, i, j, number)
         low, high = np.where(finite, low, np.nan), np.where(finite, high, np.nan)
         unknown = ~(finite[:, None] & finite)
@@ -218,7 +219,7 @@ def invert(block: Block, metrics: Sequence[Metric], alpha: float) -> dict[str, F
     Returns:
         For each metric ``(methods, 2, 2)``: intervals at ``alpha`` and at ``alpha / 2``.
     """
-    binned = [m for m in metrics if isinstance(m, Binned)]
+    binned = [m for m in metrics if isinstance(m, Binned) and m.interval]
     ends = {m.name: np.empty((len(block.methods), 2, 2)) for m in binned}
     levels = (alpha, alpha / 2)
     for number, method in enumerate(block.methods):
@@ -253,9 +254,9 @@ def resampled_ece(sample: Sample, boot: Bootstrap) -> Floats:
     """ECE of every resample, ``(resamples,)``."""
     bins = sample.equal_width
     gaps = sparse.csr_array(
-        (bins.hit - bins.confidence, (boot.units, bins.index)), (len(boot.sizes), bins.bins)
+        (bins.hit - bins.confidence, (bins.index, boot.units)), (bins.bins, len(boot.sizes))
     )
-    errors: Floats = np.abs(np.asarray(boot.weights @ gaps)).sum(1)
+    errors: Floats = np.abs(np.asarray(gaps @ boot.by_unit)).sum(0)
     return errors / (boot.weights @ boot.sizes)
 
 
