@@ -19,9 +19,23 @@ from benchmark.registry import select_glob
 from benchmark.store import Record, Store, UnreadableRecordError, write_atomically
 
 STORE = "store"
-_SUMMED = ("train_seconds", "train_energy_joules", "parameters", "predict_flops_per_image")
-_LATENCIES = ("latency_ms", "latency_95_ms")
-_PEAKS = ("host_memory_mib", "device_memory_mib")
+_SUMMED = (
+    "train_seconds",
+    "warm_up_seconds",
+    "train_energy_joules",
+    "train_flops_per_image",
+    "parameters",
+    "predict_flops_per_image",
+    "latency_ms",
+    "latency_95_ms",
+)
+_LARGEST = (
+    "decode_seconds",  # once for all members
+    "host_memory_mib",
+    "device_memory_mib",
+    "predict_host_memory_mib",
+    "predict_device_memory_mib",
+)
 
 
 @dataclass(frozen=True)
@@ -171,9 +185,9 @@ def _costs(entry: Entry, fits: list[Record], calibration: Record | None) -> list
     charged: dict[str, float] = {"fits": len(fits)}
     for name in common:
         values = [costs[name] for costs in each]
-        if name in _SUMMED or name in _LATENCIES:
+        if name in _SUMMED:
             charged[name] = sum(values)
-        elif name in _PEAKS:
+        elif name in _LARGEST:
             charged[name] = max(values)
         elif name == "predict_images_per_second":  # members predict one after the other
             charged[name] = 1 / sum(1 / value for value in values)
@@ -182,7 +196,6 @@ def _costs(entry: Entry, fits: list[Record], calibration: Record | None) -> list
     charged["calibrate_seconds"] = (
         calibration.info["costs"]["calibrate_seconds"] if calibration else 0.0
     )
-    hardware = " + ".join(sorted({record.info["environment"]["hardware"] for record in fits}))
     where = {
         "preset": entry.preset,
         "dataset": entry.dataset,
@@ -190,9 +203,15 @@ def _costs(entry: Entry, fits: list[Record], calibration: Record | None) -> list
         "method": entry.method,
         "fold": entry.fold,
         "seed": entry.seed,
-        "hardware": hardware,
+        "hardware": " + ".join(sorted({_hardware(record) for record in fits})),
     }
     return [where | {"metric": name, "value": value} for name, value in charged.items()]
+
+
+def _hardware(record: Record) -> str:
+    """What a fit was timed on, and whether it may have shared it: costs differ by both."""
+    name, at_once = str(record.info["environment"]["hardware"]), record.info["fits_at_once"]
+    return f"{name}, up to {at_once} fits at once" if at_once > 1 else name
 
 
 def _missing(store: Store, entry: Entry, keys: list[str]) -> str:

@@ -94,8 +94,10 @@ class _Source:
         self, cache: Path, progress: Callable[[int, int], None] | None
     ) -> fitting.Material:
         """Decode the images (once; later calls find them in the cache)."""
+        started = time.perf_counter()
+        pixels = images.load(self.samples, self.fingerprint, self.size, cache, progress)
         return fitting.Material(
-            images=images.load(self.samples, self.fingerprint, self.size, cache, progress),
+            images=pixels,
             labels=self.samples.labels,
             classes=self.samples.classes,
             ids=self.samples.ids,
@@ -103,6 +105,7 @@ class _Source:
             posterior=self.samples.posterior,
             parts=self.parts,
             weights_file=self.weights_file,
+            decode_seconds=time.perf_counter() - started,
         )
 
 
@@ -344,7 +347,7 @@ def _train(
     material: dict[Task, fitting.Material],
     progress: Callable[[Progress], None],
 ) -> Iterator[tuple[Fit, str | None]]:
-    at_once = min(jobs(request), max(len(missing), 1))
+    at_once = jobs(request)
     state = Progress(0, len(missing), [])
     where = device(request)
 
@@ -356,7 +359,10 @@ def _train(
 
     with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
         parallel = joblib.Parallel(
-            n_jobs=at_once, pre_dispatch=at_once, batch_size=1, return_as="generator_unordered"
+            n_jobs=min(at_once, max(len(missing), 1)),
+            pre_dispatch=at_once,
+            batch_size=1,
+            return_as="generator_unordered",
         )
         for fit, reason in parallel(tasks()):
             state.done += 1
