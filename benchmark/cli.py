@@ -220,8 +220,11 @@ def _guard(options: argparse.Namespace) -> int:
         raise InputError("--update and --reason TEXT go together: a new baseline needs a reason")
     if options.update:
         report = guard.update(options.baseline, options.reason, say)
-        print(report.render(options.format))
-        return 1 if report.exit_code == 1 else 0
+        if report.exit_code == 1:
+            print(report.render(options.format))
+            return 1
+        print(f"A new baseline is in {options.baseline}: look at its difference, and commit it.")
+        return 0
     report = guard.check(options.baseline, say)
     print(report.render(options.format))
     return report.exit_code

@@ -15,23 +15,21 @@ from benchmark.api import InputError, require
 from benchmark.guard import baseline, invariants, matrix, scores, throughput
 from benchmark.guard.baseline import Baseline
 from benchmark.guard.matrix import METHODS, SETS, Predicted, Set
-from benchmark.guard.verdicts import Report, Row
+from benchmark.guard.verdicts import KINDS, Kind, Report, Row
 
 SEEDS = 12
 """Seeds in the baseline: they tell how much a score varies from training to training."""
 
-TIMINGS = 3
-"""Measurements of each ratio in the baseline, one after the other."""
-
 Say = Callable[[str], None]
 
 
-def check(folder: Path, say: Say = lambda _: None) -> Report:
+def check(folder: Path, say: Say = lambda _: None, kinds: Sequence[Kind] = KINDS) -> Report:
     """Compare this tree with the baseline in a folder.
 
     Args:
         folder: of the baseline.
         say: told what is going on.
+        kinds: of comparisons to make; without all of them the report is never a pass.
 
     Raises:
         InputError: there is no baseline, it is damaged, or of another matrix.
@@ -43,28 +41,38 @@ def check(folder: Path, say: Say = lambda _: None) -> Report:
         "new one: python -m benchmark guard --update --reason TEXT",
     )
     rows: list[Row] = []
-    with ExitStack() as stack:
-        new = {}
-        for s in SETS:
-            say(f"training: {len(METHODS)} methods on the {s.name} set ({s.dataset})")
-            new[s.name] = stack.enter_context(matrix.trained(s, s.seeds))
+    notes: list[str] = []
+    if "score" in kinds:
+        with ExitStack() as stack:
+            new = {}
+            for s in SETS:
+                say(f"training: {len(METHODS)} methods on the {s.name} set ({s.dataset})")
+                new[s.name] = stack.enter_context(matrix.trained(s, s.seeds))
+            rows += score_rows(old, {name: t.predicted for name, t in new.items()})
+            rows += measured_rows(old)
+            rows += invariants.on_matrix(new)
+            notes = _notes(old.environment, next(iter(new.values())).environment, rows)
+    if "invariant" in kinds:
         say("checking invariants")
-        rows += score_rows(old, {name: t.predicted for name, t in new.items()})
-        rows += invariants.check(new)
-        rows += measured_rows(old)
-        environment = next(iter(new.values())).environment
-    say("timing, with nothing else running in this process")
-    rows += throughput.compare(old.ratios, _ratios(None), _ratios)
-    return Report(rows, _notes(old.environment, environment, rows))
+        rows += invariants.on_tiny_trainings()
+    if "throughput" in kinds:
+        say("timing; nothing trains any more")
+        rows += throughput_rows(old)
+    return Report(rows, notes)
 
 
 def update(folder: Path, reason: str, say: Say = lambda _: None) -> Report:
     """Make a new baseline of this tree, unless one of its invariants is broken.
 
+    Returns:
+        The invariants; with exit code 1 nothing was written.
+
     Raises:
         InputError: a method could not be trained.
     """
     predicted, values, rows = {}, {}, []
+    # At three moments: what else the machine does differs, and the spread is to show that.
+    measured = [_timed(None)]
     with ExitStack() as stack:
         new = {}
         for s in SETS:
@@ -74,19 +82,21 @@ def update(folder: Path, reason: str, say: Say = lambda _: None) -> Report:
             require(not found.missing, f"{s.name}: {found.missing}; mend that first")
             predicted[s.name] = _first_seeds(s, found)
             values[s.name] = {m: _values(found, m) for m in METHODS}
+            say("timing; nothing trains")
+            measured.append(_timed(None))
         say("checking invariants")
-        rows += list(invariants.check(new))
+        rows += [*invariants.on_matrix(new), *invariants.on_tiny_trainings()]
         environment = next(iter(new.values())).environment
     report = Report(rows)
-    if report.exit_code == 1:
-        return report
-    say("timing, with nothing else running in this process")
-    measured = [_ratios(None) for _ in range(TIMINGS)]
-    ratios = {name: [r for m in measured for r in m[name]] for name in measured[0]}
-    baseline.write(
-        folder,
-        Baseline(reason, environment, matrix.describe(), values, ratios, predicted),
-    )
+    if report.exit_code != 1:
+        ratios, seconds = (
+            {name: [r for m in measured for r in m[part][name]] for name in measured[0][part]}
+            for part in (0, 1)
+        )
+        new_one = Baseline(
+            reason, environment, matrix.describe(), values, ratios, seconds, predicted
+        )
+        baseline.write(folder, new_one)
     return report
 
 
@@ -177,19 +187,39 @@ def _values(found: Predicted, method: str) -> dict[str, list[float]]:
     }
 
 
-def _ratios(names: Sequence[str] | None) -> dict[str, list[float]]:
+def throughput_rows(old: Baseline) -> list[Row]:
+    """A row for each ratio, and on the baseline's own runner for each time in seconds."""
+    ratios, seconds = _timed(None)
+    rows = throughput.compare(old.ratios, ratios, lambda names: _timed(names)[0])
+    if not _changes(old.environment, _environment()):
+        rows += throughput.compare(
+            old.seconds,
+            seconds,
+            lambda names: {k: v for k, v in _timed(None)[1].items() if k in names},
+            throughput.SECONDS_FACTOR,
+        )
+    return rows
+
+
+def _timed(names: Sequence[str] | None) -> tuple[throughput.Rounds, throughput.Rounds]:
+    """Ratios and seconds of each round."""
     from benchmark.guard import timing
 
-    return {name: timed.ratios for name, timed in timing.measure(names).items()}
+    timed = timing.measure(names)
+    return {name: pair.ratios for name, pair in timed.items()}, timing.seconds(timed)
+
+
+def _environment() -> dict[str, str]:
+    import torch
+
+    from benchmark.fit import environment
+
+    return environment(torch.device("cpu"))
 
 
 def _notes(old: Mapping[str, str], new: Mapping[str, str], rows: Sequence[Row]) -> list[str]:
     """What to know about the whole: versions, and whether predictions are bit-equal."""
-    changed = [
-        f"{key} {old.get(key, '?')} -> {new.get(key, '?')}"
-        for key in dict.fromkeys((*old, *new))
-        if key not in ("cores", "platform") and old.get(key) != new.get(key)
-    ]
+    changed = _changes(old, new)
     judged = [row for row in rows if row.kind == "score"]
     equal = sum(row.verdict == "identical" for row in judged)
     if changed:
@@ -206,3 +236,12 @@ def _notes(old: Mapping[str, str], new: Mapping[str, str], rows: Sequence[Row]) 
         if not changed:
             text += " Something in this tree changed what is predicted."
     return [text]
+
+
+def _changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    """What the results or times may depend on and is not as in the baseline."""
+    return [
+        f"{key} {old.get(key, '?')} -> {new.get(key, '?')}"
+        for key in dict.fromkeys((*old, *new))
+        if key not in ("cores", "platform") and old.get(key) != new.get(key)
+    ]

@@ -1,4 +1,8 @@
-"""The committed baseline: a readable ``baseline.toml`` and, beside it, ``predictions.npz``."""
+"""The committed baseline: a readable ``baseline.toml`` with, beside it, two more files.
+
+``predictions.npz`` holds predictions of each image, and ``benchmark.json`` times in seconds as
+pytest-benchmark writes them, so that ``pytest-benchmark compare`` reads them.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from benchmark.api import InputError
 from benchmark.guard.matrix import Predicted
 from benchmark.store import write_atomically
 
-TOML, NPZ = "baseline.toml", "predictions.npz"
+TOML, NPZ, JSON = "baseline.toml", "predictions.npz", "benchmark.json"
 
 _HEAD = """\
 # What `python -m benchmark guard` compares with. Do not edit it by hand: make it anew with
@@ -39,6 +43,7 @@ class Baseline:
         matrix: methods, data sets and settings.
         scores: by set, method and metric: one value for each seed.
         ratios: throughput ratios by name: one value for each round.
+        seconds: times by name: one value for each round.
         predicted: per-image predictions of the first seeds, by set.
     """
 
@@ -47,11 +52,12 @@ class Baseline:
     matrix: Mapping[str, Any]
     scores: Scores
     ratios: Mapping[str, Sequence[float]]
+    seconds: Mapping[str, Sequence[float]]
     predicted: Mapping[str, Predicted]
 
 
 def write(folder: Path, baseline: Baseline) -> None:
-    """Write both files."""
+    """Write the files."""
     lines = [_HEAD, f"reason = {_text(baseline.reason)}", "", "[environment]"]
     lines += [f"{key} = {_text(value)}" for key, value in baseline.environment.items()]
     lines += ["", "[matrix]"]
@@ -76,11 +82,13 @@ def write(folder: Path, baseline: Baseline) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / NPZ).open("wb") as file:
         np.savez_compressed(file, **arrays)
+    timed = json.dumps(_benchmark(baseline), indent=1)
+    write_atomically(folder / JSON, timed.encode() + b"\n")
     write_atomically(folder / TOML, ("\n".join(lines) + "\n").encode())
 
 
 def read(folder: Path) -> Baseline:
-    """Read both files.
+    """Read the files.
 
     Raises:
         InputError: one is missing or damaged.
@@ -90,12 +98,14 @@ def read(folder: Path) -> Baseline:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
         with np.load(folder / NPZ, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
+        timed = json.loads((folder / JSON).read_text(encoding="utf-8"))
         return Baseline(
             content["reason"],
             content["environment"],
             content["matrix"],
             content["scores"],
             content["ratios"],
+            {each["name"]: each["stats"]["data"] for each in timed["benchmarks"]},
             _predicted(arrays),
         )
     except FileNotFoundError as error:
@@ -106,7 +116,7 @@ def read(folder: Path) -> Baseline:
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(
             f"{folder}: the baseline is damaged ({type(error).__name__}: {error}); restore "
-            f"{TOML} and {NPZ} from version control"
+            "it from version control"
         ) from error
 
 
@@ -121,6 +131,47 @@ def _predicted(arrays: Mapping[str, Any]) -> dict[str, Predicted]:
                 log_probs[method, int(seed)] = array
         found[name] = Predicted(arrays[f"{name}/ids"], arrays[f"{name}/labels"], log_probs, {})
     return found
+
+
+def _benchmark(baseline: Baseline) -> dict[str, Any]:
+    """Times as pytest-benchmark writes them."""
+    environment = baseline.environment
+    listed = []
+    for name, data in baseline.seconds.items():
+        low, middle, high = np.quantile(data, [0.25, 0.5, 0.75]).tolist()
+        stats = {
+            "min": min(data),
+            "max": max(data),
+            "mean": float(np.mean(data)),
+            "stddev": float(np.std(data, ddof=1)),
+            "rounds": len(data),
+            "median": middle,
+            "iqr": high - low,
+            "q1": low,
+            "q3": high,
+            "ops": 1 / float(np.mean(data)),
+            "total": sum(data),
+            "iterations": 1,
+            "outliers": "",
+            "data": [round(value, 7) for value in data],
+        }
+        each: dict[str, Any] = {
+            "group": name.partition(":")[0],
+            "name": name,
+            "fullname": name,
+            "params": None,
+        }
+        listed.append(each | {"param": None, "extra_info": {}, "options": {}, "stats": stats})
+    return {
+        "machine_info": {
+            "python_version": environment.get("python", ""),
+            "cpu": {"brand_raw": environment.get("hardware", "")},
+        },
+        "commit_info": {},
+        "benchmarks": listed,
+        "datetime": "",
+        "version": "5",
+    }
 
 
 def _text(text: str) -> str:

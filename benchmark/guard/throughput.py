@@ -12,26 +12,38 @@ from benchmark.guard.verdicts import Row, Verdict
 FACTOR = 1.12
 """A ratio whose median grew by less is never called slower."""
 
+SECONDS_FACTOR = 2.5
+"""The same for seconds on the same runner, which may have other guests: only a landslide shows."""
+
 ALPHA = 0.001
 """Level of the rank test."""
+
+NOISE = 0.9
+"""The new median must lie above this quantile of the baseline's rounds."""
 
 ATTEMPTS = 3
 """A slowdown counts only if this many measurements, one after the other, all show it."""
 
-Ratios = Mapping[str, Sequence[float]]
+Rounds = Mapping[str, Sequence[float]]
 
 
-def compare(old: Ratios, new: Ratios, again: Callable[[Sequence[str]], Ratios]) -> list[Row]:
-    """A row for each ratio.
+def compare(
+    old: Rounds,
+    new: Rounds,
+    again: Callable[[Sequence[str]], Rounds],
+    factor: float = FACTOR,
+) -> list[Row]:
+    """A row for each ratio (or time).
 
     Args:
         old: the baseline's rounds by name.
         new: the rounds now.
-        again: measures the ratios of some names anew: who looks slower gets another chance.
+        again: measures some names anew: who looks slower gets another chance.
+        factor: what is never called slower.
     """
     measured = [dict(new)]
     while len(measured) < ATTEMPTS:
-        suspect = [n for n in measured[-1] if n in old and slower(old[n], measured[-1][n])]
+        suspect = [n for n in measured[-1] if n in old and slower(old[n], measured[-1][n], factor)]
         if not suspect:
             break
         measured.append(dict(again(suspect)))
@@ -44,9 +56,9 @@ def compare(old: Ratios, new: Ratios, again: Callable[[Sequence[str]], Ratios]) 
         last = next(m[name] for m in reversed(measured) if name in m)
         attempts = sum(name in m for m in measured)
         verdict: Verdict = "unchanged"
-        if slower(old[name], last):
+        if slower(old[name], last, factor):
             verdict = "regressed"
-        elif slower(last, old[name]):
+        elif slower(last, old[name], factor):
             verdict = "improved"
         p = min(_p(old[name], last), _p(last, old[name]))
         rows.append(
@@ -55,19 +67,24 @@ def compare(old: Ratios, new: Ratios, again: Callable[[Sequence[str]], Ratios]) 
                 float(np.median(old[name])),
                 float(np.median(last)),
                 verdict,
-                f"factor {FACTOR}, rank test p = {p:.2g}, measured {attempts} times"
+                f"factor {factor}, rank test p = {p:.2g}, measured {attempts} times"
                 if attempts > 1
-                else f"factor {FACTOR}, rank test p = {p:.2g}",
+                else f"factor {factor}, rank test p = {p:.2g}",
             )
         )
     return rows
 
 
-def slower(old: Sequence[float], new: Sequence[float]) -> bool:
-    """Whether the new rounds are both statistically and by the factor above the old ones."""
+def slower(old: Sequence[float], new: Sequence[float], factor: float = FACTOR) -> bool:
+    """Whether the new rounds are slower: by the rank test, by the factor, and beyond the noise.
+
+    The noise is what the baseline's own rounds show: most of them lie below the new median.
+    """
     if not (np.isfinite(old).all() and np.isfinite(new).all()):
         return True
-    return bool(np.median(new) > FACTOR * np.median(old) and _p(old, new) < ALPHA)
+    middle = np.median(new)
+    beyond = middle > factor * np.median(old) and middle > np.quantile(old, NOISE)
+    return bool(beyond and _p(old, new) < ALPHA)
 
 
 def _p(old: Sequence[float], new: Sequence[float]) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,14 +33,14 @@ from benchmark.train import train
 ROUNDS = 24
 """Pieces of work timed for each comparison, the two sides in turns."""
 
-STEPS = 5
+STEPS = 3
 """Training steps in one piece."""
 
-_CLASSES, _SIDE, _BATCH = 4, 12, 32
+_CLASSES, _SIDE, _BATCH = 4, 24, 32
 _PREDICT_BATCH = 64
 """Small enough that thirty passes of dropout stay in the processor's cache."""
 
-_PREDICTED = 4 * _PREDICT_BATCH
+_PREDICTED = 2 * _PREDICT_BATCH
 _CPU = torch.device("cpu")
 
 _WAITING = Path("/proc/thread-self/schedstat")
@@ -61,6 +61,17 @@ class Timed:
     def ratios(self) -> list[float]:
         """Of each round."""
         return [a / b for a, b in zip(self.work, self.reference)]
+
+
+def seconds(timed: Mapping[str, Timed]) -> dict[str, Sequence[float]]:
+    """Seconds of each round of the engine and of the bare loop, where they were timed."""
+    found = {}
+    for part in ("training", "prediction"):
+        pair = timed.get(f"{part}: engine to bare loop")
+        if pair is not None:
+            found[f"{part}: seconds of the engine"] = pair.work
+            found[f"{part}: seconds of the bare loop"] = pair.reference
+    return found
 
 
 def measure(names: Sequence[str] | None = None) -> dict[str, Timed]:

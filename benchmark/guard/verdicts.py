@@ -7,12 +7,15 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Verdict = Literal[
     "identical", "unchanged", "improved", "holds", "regressed", "broken", "not compared"
 ]
 """``identical``: to the last bit. ``broken`` is an invariant's ``regressed``."""
+
+Kind = Literal["score", "invariant", "throughput"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 FAILS: tuple[Verdict, ...] = ("regressed", "broken")
 
@@ -36,7 +39,7 @@ class Row:
         note: on what the verdict rests, or why nothing could be compared.
     """
 
-    kind: Literal["score", "invariant", "throughput"]
+    kind: Kind
     what: str
     verdict: Verdict
     old: float | None = None
@@ -72,8 +75,8 @@ class Report:
             return 1
         if any(row.verdict == "not compared" for row in self.rows):
             return 2
-        kinds = {row.kind for row in self.rows}
-        return 0 if kinds == {"score", "invariant", "throughput"} else 2
+        # Nothing to compare is not a pass.
+        return 0 if {row.kind for row in self.rows} == set(KINDS) else 2
 
     @property
     def headline(self) -> str:
