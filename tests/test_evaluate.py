@@ -125,7 +125,7 @@ def test_files_are_methods_on_the_same_images(
     assert [m["method"] for m in content["methods"]] == ["one", "two"]
     assert content["against"] == "one"
     assert content["alpha"] == 0.1
-    assert content["notes"] == []
+    assert [note.startswith("One block") for note in content["notes"]] == [True]
     own = content["methods"][1]["metrics"]["accuracy"]
     expected = values(content, "accuracy")[1] - values(content, "accuracy")[0]
     assert own["difference"]["difference"] == pytest.approx(expected)
