@@ -41,11 +41,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        return 0
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        print(f"error: {error.strerror or error}{where}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("interrupted: what was finished is kept; run it again to go on", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        return 0
     return code
 
 
@@ -57,12 +61,12 @@ def _run(options: argparse.Namespace) -> int:
 
     from benchmark import registry
 
-    methods = registry.select_methods(options.methods)
+    registry.select_methods(options.methods)  # say what is wrong with them before torch is loaded
     datasets = registry.select_datasets(options.datasets)
     from benchmark import run
 
     request = run.Request(
-        methods=methods,
+        methods=options.methods,
         datasets=datasets,
         backbones=options.backbone,
         preset=options.preset,
@@ -94,8 +98,19 @@ def _run(options: argparse.Namespace) -> int:
     )
     for fit, reason in outcome.failed.items():
         print(f"failed: {fit}: {reason}", file=sys.stderr)
-    missing = _show(options.results)
-    return 1 if outcome.failed or missing else 0
+    if outcome.replaced:
+        console.print(
+            f"{outcome.replaced} cells made with other settings or data left the leaderboard; "
+            "their records stay in the store",
+            highlight=False,
+        )
+    try:
+        _show(options.results)
+    except InputError:
+        if not outcome.failed:
+            raise
+        print("nothing could be ranked: every fit failed", file=sys.stderr)
+    return 1 if outcome.failed else 0
 
 
 def _execute(request: Request, work: Work, console: Any) -> Any:
@@ -273,12 +288,17 @@ def _advance(bar: Any, task: Any, done: int, total: int | None) -> None:
 def _data_check(options: argparse.Namespace) -> int:
     from benchmark import fetch, registry
 
-    complete = True
+    complete = readable = True
     for dataset in registry.select_datasets(options.names):
-        check = fetch.check(dataset, options.data_root)
+        try:
+            check = fetch.check(dataset, options.data_root)
+        except InputError as error:
+            print(f"error: {dataset.name}: {error}", file=sys.stderr)
+            readable = False
+            continue
         print(check)
         complete = complete and check.complete
-    return 0 if complete else 1
+    return 0 if complete and readable else 1 if readable else 2
 
 
 def _data_clear(options: argparse.Namespace) -> int:
