@@ -144,8 +144,9 @@ class Bins:
             len(counts), np.full(len(counts), 1 / len(counts)), LADDER_DRAWS
         )
         numbers = weights @ counts
-        values: Floats = numbers * (self.images / numbers.sum(1, keepdims=True)) - self.counts
-        return values
+        numbers *= self.images / numbers.sum(1, keepdims=True)
+        moved: Floats = (numbers - self.counts) * Groups(self.groups).wider(self.confidence)
+        return moved
 
     # --- groups ----------------------------------------------------------------------------
 
@@ -173,11 +174,9 @@ class Bins:
         seen = (groups.residuals(sums) ** 2).sum() - (residuals**2).sum()
         possible = (np.bincount(self.groups, deviations) ** 2).sum() - (deviations**2).sum()
         correlation = min(max(seen / max(possible, 1e-9), 0.0), 1.0)
-        degrees = float(groups.degrees(residuals[:, None])[0])
-        wider = distributions.t.ppf(0.975, degrees) / distributions.norm.ppf(0.975)
         crowding: Floats = correlation * self._by_group.T @ self._by_group
         crowding += (1 - correlation) * np.diag(self.counts)
-        return crowding * wider**2
+        return crowding * groups.wider(residuals) ** 2
 
     @cached_property
     def _correlated(self) -> Floats:
@@ -223,6 +222,11 @@ class Groups:
         """
         share = self.sizes[:, None] / self.sizes.sum()
         return np.asarray((sums - share * sums.sum(0)) / np.sqrt(np.maximum(1 - share, 1e-9)))
+
+    def wider(self, values: Floats) -> float:
+        """Factor on standard deviations that are estimated from so few groups of ``(n,)``."""
+        degrees = self.degrees(values[:, None])[0]
+        return float(distributions.t.ppf(0.975, degrees) / distributions.norm.ppf(0.975))
 
     def degrees(self, values: Floats) -> Floats:
         """Degrees of freedom of the variance between groups of ``(n, columns)``.
