@@ -22,7 +22,7 @@ NOISE = 0.9
 """The new median must lie above this quantile of the baseline's rounds."""
 
 ATTEMPTS = 3
-"""A slowdown counts only if this many measurements, one after the other, all show it."""
+"""A change counts only if this many measurements, one after the other, all show it."""
 
 Rounds = Mapping[str, Sequence[float]]
 
@@ -38,12 +38,17 @@ def compare(
     Args:
         old: the baseline's rounds by name.
         new: the rounds now.
-        again: measures some names anew: who looks slower gets another chance.
+        again: measures some names anew: who looks slower, or faster, is asked twice more.
         factor: what is never called slower.
     """
     measured = [dict(new)]
     while len(measured) < ATTEMPTS:
-        suspect = [n for n in measured[-1] if n in old and slower(old[n], measured[-1][n], factor)]
+        suspect = [
+            name
+            for name, rounds in measured[-1].items()
+            if name in old
+            and (slower(old[name], rounds, factor) or slower(rounds, old[name], factor))
+        ]
         if not suspect:
             break
         measured.append(dict(again(suspect)))
