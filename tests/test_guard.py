@@ -19,7 +19,7 @@ import pytest
 from guard_plants import PLANTS, plant
 from scipy.special import log_softmax
 
-from benchmark import cli, guard
+from benchmark import cli, guard, registry
 from benchmark.api import InputError
 from benchmark.guard import baseline, invariants, matrix, scores, throughput
 from benchmark.guard.matrix import METHODS, SETS, Predicted
@@ -336,6 +336,21 @@ def test_a_metric_that_the_baseline_lacks_is_not_compared(committed):
     assert [r.what for r in found if r.verdict == "not compared" and "ece" in r.note] == [
         f"{metric} of mixup on hard" for metric in scores.MARGINS
     ]
+
+
+def test_a_metric_that_is_gone_is_not_compared(committed, monkeypatch):
+    monkeypatch.delitem(METRICS, "ece")
+    found = guard.score_rows(committed, predicted(committed))
+    assert {row.verdict for row in found} == {"not compared"}
+    assert "no metric 'ece' any more" in found[0].note
+    assert len(list(guard.measured_rows(committed))) == 2
+
+
+def test_a_method_that_is_gone_stops_the_guard(monkeypatch, capsys):
+    known = registry.methods()
+    monkeypatch.setattr(registry, "methods", lambda: {k: known[k] for k in known if k != "focal"})
+    assert cli.main(["guard", "--baseline", str(COMMITTED)]) == 2
+    assert "unknown method 'focal'" in capsys.readouterr().err
 
 
 def test_a_changed_measure_breaks_the_invariant(committed, monkeypatch):

@@ -75,9 +75,9 @@ def value(metric: str, log_probs: FloatArray, labels: IntArray) -> float:
 def compare(pairs: Sequence[Pair]) -> list[Row]:
     """A row for each method, data set and metric."""
     keys = [(pair, metric) for pair in pairs for metric in MARGINS]
-    worse, better = np.array([p_values(pair, metric) for pair, metric in keys]).T
+    each = np.array([p_values(pair, metric) for pair, metric in keys]).reshape(-1, 2)
     rows = []
-    for (pair, metric), p_worse, p_better in zip(keys, holm(worse), holm(better)):
+    for (pair, metric), p_worse, p_better in zip(keys, holm(each[:, 0]), holm(each[:, 1])):
         old = float(np.mean([value(metric, p, pair.labels) for p in pair.old]))
         new = float(np.mean([value(metric, p, pair.labels) for p in pair.new]))
         margin = MARGINS[metric]
