@@ -1,4 +1,4 @@
-"""The command line: ``python -m benchmark run|leaderboard|evaluate|list|data``.
+"""The command line: ``python -m benchmark run|leaderboard|evaluate|guard|list|data``.
 
 It imports nothing heavy until it must, so that help and mistakes are answered at once.
 """
@@ -41,11 +41,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        return 0
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        print(f"error: {error.strerror or error}{where}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("interrupted: what was finished is kept; run it again to go on", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        return 0
     return code
 
 
@@ -57,12 +61,12 @@ def _run(options: argparse.Namespace) -> int:
 
     from benchmark import registry
 
-    methods = registry.select_methods(options.methods)
+    registry.select_methods(options.methods)  # say what is wrong with them before torch is loaded
     datasets = registry.select_datasets(options.datasets)
     from benchmark import run
 
     request = run.Request(
-        methods=methods,
+        methods=options.methods,
         datasets=datasets,
         backbones=options.backbone,
         preset=options.preset,
@@ -94,8 +98,19 @@ def _run(options: argparse.Namespace) -> int:
     )
     for fit, reason in outcome.failed.items():
         print(f"failed: {fit}: {reason}", file=sys.stderr)
-    missing = _show(options.results)
-    return 1 if outcome.failed or missing else 0
+    if outcome.replaced:
+        console.print(
+            f"{outcome.replaced} cells made with other settings or data left the leaderboard; "
+            "their records stay in the store",
+            highlight=False,
+        )
+    try:
+        _show(options.results)
+    except InputError:
+        if not outcome.failed:
+            raise
+        print("nothing could be ranked: every fit failed", file=sys.stderr)
+    return 1 if outcome.failed else 0
 
 
 def _execute(request: Request, work: Work, console: Any) -> Any:
@@ -210,6 +225,26 @@ def _evaluate(options: argparse.Namespace) -> int:
     return 0
 
 
+def _guard(options: argparse.Namespace) -> int:
+    from benchmark import guard
+
+    def say(text: str) -> None:
+        print(f"guard: {text}", file=sys.stderr, flush=True)
+
+    if bool(options.reason) != options.update:
+        raise InputError("--update and --reason TEXT go together: a new baseline needs a reason")
+    if options.update:
+        report = guard.update(options.baseline, options.reason, say)
+        if report.exit_code == 1:
+            print(report.render(options.format))
+            return 1
+        print(f"A new baseline is in {options.baseline}: look at its difference, and commit it.")
+        return 0
+    report = guard.check(options.baseline, say)
+    print(report.render(options.format))
+    return report.exit_code
+
+
 def _list(options: argparse.Namespace) -> int:
     from benchmark import catalogue
 
@@ -253,12 +288,17 @@ def _advance(bar: Any, task: Any, done: int, total: int | None) -> None:
 def _data_check(options: argparse.Namespace) -> int:
     from benchmark import fetch, registry
 
-    complete = True
+    complete = readable = True
     for dataset in registry.select_datasets(options.names):
-        check = fetch.check(dataset, options.data_root)
+        try:
+            check = fetch.check(dataset, options.data_root)
+        except InputError as error:
+            print(f"error: {dataset.name}: {error}", file=sys.stderr)
+            readable = False
+            continue
         print(check)
         complete = complete and check.complete
-    return 0 if complete else 1
+    return 0 if complete and readable else 1 if readable else 2
 
 
 def _data_clear(options: argparse.Namespace) -> int:
@@ -360,7 +400,11 @@ def _parser() -> argparse.ArgumentParser:
         help="add calibrated versions, fitted on each file's calibration part: temperature,vector",
     )
     own.add_argument(
-        "--out", type=Path, default=RESULTS / "evaluate", metavar="DIR", help="for the report"
+        "--out",
+        type=Path,
+        default=RESULTS / "evaluate",
+        metavar="DIR",
+        help=f"where the report goes (default: {RESULTS / 'evaluate'})",
     )
     own.add_argument(
         "--format", choices=("table", "json", "markdown"), default="table", help="(table)"
@@ -373,6 +417,20 @@ def _parser() -> argparse.ArgumentParser:
     own.add_argument(
         "--alpha", type=float, default=0.05, help="1 - confidence of the intervals (0.05)"
     )
+
+    guard = _command(commands, "guard", "compare this tree with the committed baseline", _guard)
+    guard.add_argument(
+        "--baseline",
+        type=Path,
+        default=Path("results/guard"),
+        metavar="DIR",
+        help="(default: results/guard)",
+    )
+    guard.add_argument(
+        "--format", choices=("table", "json", "markdown"), default="table", help="(table)"
+    )
+    guard.add_argument("--update", action="store_true", help="make a new baseline of this tree")
+    guard.add_argument("--reason", metavar="TEXT", help="why, kept in the baseline")
 
     listing = _command(commands, "list", "what there is, with parameters and papers", _list)
     listing.add_argument(

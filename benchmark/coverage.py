@@ -26,7 +26,7 @@ from scipy.optimize import brentq
 
 from benchmark.api import IntArray
 from benchmark.floor import Bins, Floats, floor_draws, noise_floor
-from benchmark.metrics import METRICS, Binned, Sample
+from benchmark.metrics import METRICS, Binned, Sample, equal_width
 from benchmark.stats.blocks import Block
 from benchmark.stats.intervals import Bootstrap
 from benchmark.stats.tables import FEW_ERRORS, estimate, invert
@@ -212,11 +212,7 @@ class Model:
 
 
 def _true_ece(said: Floats, probability: Floats, weights: Floats) -> float:
-    metric = METRICS["ece"]
-    assert isinstance(metric, Binned)
-    log_probs = np.log(np.stack([said, 1 - said], 1))
-    bins = Sample(log_probs, np.zeros(len(said), dtype=int)).equal_width
-    gaps = np.bincount(bins.index, weights * (probability - said))
+    gaps = np.bincount(equal_width(said), weights * (probability - said))
     return float(np.abs(gaps).sum())
 
 
@@ -280,10 +276,11 @@ def simulate(cell: Cell, sets: int, seed: int) -> dict[str, float]:
             posterior=False,
         )
         # The resamples do not depend on the data: one set of them serves all.
-        units = len(block.sizes)
-        if units not in weights:
-            weights[units] = Bootstrap.of(block, np.random.default_rng(seed)).weights
-        boot = Bootstrap(weights[units], block.units, block.sizes)
+        units = np.bincount(block.units)
+        if len(units) not in weights:
+            boot = Bootstrap.draw(block.units, np.random.default_rng(seed))
+            weights[len(units)] = boot.weights
+        boot = Bootstrap(weights[len(units)], block.units, units.astype(np.float64))
         inverted = invert(block, [ece], 0.05)
         counts["sets"] += 1
         for name in MEASURES:

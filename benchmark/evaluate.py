@@ -93,10 +93,6 @@ def evaluate(
             metric or method is unknown, or a file lacks the part that calibrators are fitted on.
     """
     require(bool(name.strip()), "--name is empty: name the data set")
-    with _writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        own = not (folder / manifest.NAME).exists()
-    require(own, f"--out {folder}: that folder holds the results of a run; choose another")
     predictions, definitions, unused = _methods(paths, calibrate, name)
     methods = tuple(p.method for p in predictions)
     if against is None:
@@ -104,6 +100,10 @@ def evaluate(
     require(
         against in methods, f"--against {against}: no such method; there are {', '.join(methods)}"
     )
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        own = not (folder / manifest.NAME).exists()
+    require(own, f"--out {folder}: that folder holds the results of a run; choose another")
     tables = stats.summarise(predictions, metrics=metric_names, against=against, alpha=alpha)
     scores = stats.scores(predictions, metric_names)
     made_of = {f"file {path}": _digest(path) for path in paths}
@@ -111,7 +111,7 @@ def evaluate(
     with _writing(folder):
         _write_scores(folder / "scores.csv", scores)
         no_costs = pd.DataFrame()
-        report.write(folder, tables, predictions, no_costs, definitions, provenance, against)
+        report.write(folder, tables, predictions, no_costs, definitions, provenance, against, alpha)
     images = len(predictions[0].labels)
     return Evaluation(methods, images, against, alpha, tables, unused, folder)
 
@@ -405,7 +405,7 @@ def as_table(result: Evaluation, width: int | None = None) -> str:
             table.add_row(*cells, end_section=several and method == result.methods[-1])
     text = io.StringIO()
     console = Console(file=text, width=width, markup=False, emoji=False, highlight=False)
-    console.print(table)
+    console.print(table, end="\n\n")
     said = [f"{sign} {meaning}" for sign, meaning in FOOTNOTES if sign in signs]
     for sentence in (f"{result.images:,} test images.", *said, *result.tables.notes):
         console.print(sentence)

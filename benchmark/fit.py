@@ -70,8 +70,8 @@ def make(fit: Fit, material: Material, store: Store, device_name: str, share: in
             record = _record(fit, material, device, share)
     except DivergedError as error:
         reason = f"training diverged: {error}"
-    except torch.OutOfMemoryError as error:
-        reason = f"out of memory: {str(error).splitlines()[0]}"
+    except Exception as error:  # a plug-in's own, or no memory: the other fits go on
+        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
     else:
         store.write(fit.key, record)
         return None
@@ -148,6 +148,8 @@ def _record(fit: Fit, material: Material, device: torch.device, share: int) -> R
     costs |= {f"predict_{where}_memory_mib": peak for where, peak in memory.read().items()}
     costs |= cost.size(network, batches, parts.test, fit.passes)
     costs |= cost.latency(network, batches, parts.test, fit.passes)
+    if not all(np.isfinite(a).all() for n, a in arrays.items() if n.endswith("log_probs")):
+        raise DivergedError("the last steps left predictions that are not finite")
     info = {
         "fit": fit.describe(),
         "classes": list(material.classes),

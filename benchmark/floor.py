@@ -79,8 +79,7 @@ class Bins:
     @cached_property
     def accuracy(self) -> Floats:
         """Accuracy of each bin, smoothed by one image that keeps the model's word."""
-        word = np.divide(self.expected, self.counts, where=self.counts > 0, out=np.zeros(self.bins))
-        return (self.hits + word) / (self.counts + 1)
+        return (self.hits + self._word) / (self.counts + 1)
 
     @cached_property
     def deviation(self) -> Floats:
@@ -95,8 +94,8 @@ class Bins:
         """Hits of each bin if the model were perfectly calibrated, ``(DRAWS, bins)``.
 
         The labels are drawn from the model's own probabilities. Images of a group do not err
-        independently, so with groups the gaps are drawn from their covariance between groups,
-        and never with less variance than independent labels have.
+        independently, so with groups the hits are drawn from a normal distribution with the
+        variance of such labels and the correlation that is seen within groups.
         """
         if self.groups is not None:
             doubt = self.confidence * (1 - self.confidence)
@@ -116,19 +115,49 @@ class Bins:
         Args:
             gaps: ``(bins,)`` how many more hits are to be expected than the model says.
         """
-        share = np.divide(
-            self.expected + gaps, self.counts, where=self.counts > 0, out=np.zeros(self.bins)
-        )
-        share = np.clip(share, 0, 1)
+        share = np.clip(self._word + gaps / np.maximum(self.counts, 1), 0, 1)
+        # A bin with a gap also adds to the error by how many images fall into it.
+        moved = self._composition * (share - self._word)
         if self.groups is not None:
-            return self._clustered(gaps, self.counts * share * (1 - share))[:LADDER_DRAWS]
+            doubt = self.counts * share * (1 - share)
+            return self._clustered(gaps, doubt)[:LADDER_DRAWS] + moved
         generator = np.random.default_rng([self.seed, 1])
         counts = self.counts.astype(int)
         # One row a bin: numpy sets its binomial sampler up once for each pair of arguments.
         hits = generator.binomial(counts[:, None], share[:, None], (self.bins, LADDER_DRAWS))
-        return hits.T.astype(np.float64)
+        return hits.T + moved
+
+    @cached_property
+    def _word(self) -> Floats:
+        """Mean confidence of each bin, 0 where it is empty."""
+        return self._sums(self.confidence) / np.maximum(self.counts, 1)
+
+    @cached_property
+    def _composition(self) -> Floats:
+        """How many more images each bin has in another sample, ``(LADDER_DRAWS, bins)``."""
+        generator = np.random.default_rng([self.seed, 4])
+        if self.groups is None:
+            drawn = generator.multinomial(self.images, self.counts / self.images, LADDER_DRAWS)
+            return drawn - self.counts
+        counts = self._by_group
+        weights = generator.multinomial(
+            len(counts), np.full(len(counts), 1 / len(counts)), LADDER_DRAWS
+        )
+        numbers = weights @ counts
+        numbers *= self.images / numbers.sum(1, keepdims=True)
+        moved: Floats = (numbers - self.counts) * Groups(self.groups).wider(self.confidence)
+        return moved
 
     # --- groups ----------------------------------------------------------------------------
+
+    @property
+    def _by_group(self) -> Floats:
+        """Images of each group in each bin, ``(groups, bins)``."""
+        assert self.groups is not None
+        number = int(self.groups.max()) + 1
+        cells = self.groups * self.bins + self.index
+        counts = np.bincount(cells, minlength=number * self.bins)
+        return counts.reshape(number, self.bins).astype(np.float64)
 
     @cached_property
     def _crowding(self) -> Floats:
@@ -141,18 +170,13 @@ class Bins:
         groups = Groups(self.groups)
         own = self.accuracy[self.index]
         residuals, deviations = self.hit - own, np.sqrt(own * (1 - own))
-        sums = np.bincount(self.groups, residuals)[:, None]
+        sums = np.bincount(self.groups, residuals)[:, None].astype(np.float64)
         seen = (groups.residuals(sums) ** 2).sum() - (residuals**2).sum()
         possible = (np.bincount(self.groups, deviations) ** 2).sum() - (deviations**2).sum()
         correlation = min(max(seen / max(possible, 1e-9), 0.0), 1.0)
-        cells = self.groups * self.bins + self.index
-        counts = np.bincount(cells, minlength=len(groups.sizes) * self.bins)
-        counts = counts.reshape(-1, self.bins).astype(np.float64)
-        degrees = float(groups.degrees(residuals[:, None])[0])
-        wider = distributions.t.ppf(0.975, degrees) / distributions.norm.ppf(0.975)
-        crowding: Floats = correlation * counts.T @ counts
+        crowding: Floats = correlation * self._by_group.T @ self._by_group
         crowding += (1 - correlation) * np.diag(self.counts)
-        return crowding * wider**2
+        return crowding * groups.wider(residuals) ** 2
 
     @cached_property
     def _correlated(self) -> Floats:
@@ -197,8 +221,12 @@ class Groups:
         squares is the variance of the total.
         """
         share = self.sizes[:, None] / self.sizes.sum()
-        values: Floats = (sums - share * sums.sum(0)) / np.sqrt(np.maximum(1 - share, 1e-9))
-        return values
+        return np.asarray((sums - share * sums.sum(0)) / np.sqrt(np.maximum(1 - share, 1e-9)))
+
+    def wider(self, values: Floats) -> float:
+        """Factor on standard deviations that are estimated from so few groups of ``(n,)``."""
+        degrees = self.degrees(values[:, None])[0]
+        return float(distributions.t.ppf(0.975, degrees) / distributions.norm.ppf(0.975))
 
     def degrees(self, values: Floats) -> Floats:
         """Degrees of freedom of the variance between groups of ``(n, columns)``.
@@ -216,8 +244,7 @@ class Groups:
         each = (variance - between) * sizes + between * sizes**2
         total = np.where(variance > 0, (each**2).sum(0), 1.0)
         degrees = np.where(variance > 0, each.sum(0) ** 2 / total, len(sizes)) - 1
-        values: Floats = np.maximum(degrees, 1.0)
-        return values
+        return np.asarray(np.maximum(degrees, 1.0))
 
 
 @dataclass(frozen=True)

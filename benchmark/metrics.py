@@ -262,17 +262,19 @@ class Binned(Metric):
         truth: what it estimates, of hits without noise; the same function unless it corrects
             for noise.
         floor_removed: whether the mean of the noise floor is taken off the value.
+        interval: whether the inversion interval holds its coverage for it (it was measured).
     """
 
     bins: Callable[[Sample], Bins]
     of: Callable[[Floats, Bins], Floats]
     truth: Callable[[Floats, Bins], Floats] | None = None
     floor_removed: bool = False
+    interval: bool = True
 
     @property
     def computed(self) -> str:
         """How its uncertainty is got, in words."""
-        return "bins; noise floor and inversion interval"
+        return "bins; noise floor" + " and inversion interval" * self.interval
 
     def value(self, sample: Sample) -> float:
         """The error of the observed hits."""
@@ -718,6 +720,7 @@ METRICS: dict[str, Metric] = {
             source="Naeini et al. 2015",
             bins=_equal_width,
             of=_mce,
+            interval=False,
         ),
         Relabelled(
             name="ece_smooth",

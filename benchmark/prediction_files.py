@@ -132,16 +132,16 @@ Get = Callable[[str], npt.NDArray[Any]]
 
 
 def _read_npz(path: Path) -> PredictionFile:
-    try:
-        archive = np.load(path, allow_pickle=False)
-    except _DAMAGED:
-        archive = None
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise InputError(
-            "not an .npz archive (pickles are never read); write one with "
-            "numpy.savez(FILE, test_logits=..., test_labels=...)"
-        )
-    with archive:
+    with path.open("rb") as stream:  # numpy itself would leave a file that is no archive open
+        try:
+            archive = np.load(stream, allow_pickle=False)
+        except _DAMAGED:
+            archive = None
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise InputError(
+                "not an .npz archive (pickles are never read); write one with "
+                "numpy.savez(FILE, test_logits=..., test_labels=...)"
+            )
         keys = tuple(archive.files)
 
         def get(key: str) -> npt.NDArray[Any]:

@@ -16,6 +16,7 @@ from benchmark.cost import Stopwatch
 from benchmark.network import Network, seeded
 from benchmark.predict import log_probs
 from benchmark.presets import Settings
+from benchmark.seeding import derive
 from benchmark.step import Mode, Step, modes
 
 
@@ -61,7 +62,10 @@ def train(
     Raises:
         DivergedError: the loss became infinite or not a number.
     """
-    order, augment, mixing, heads = (torch.Generator().manual_seed(seed + k) for k in range(4))
+    order, augment, mixing, heads = (
+        torch.Generator().manual_seed(derive(seed, purpose))
+        for purpose in ("order", "augment", "mixing", "heads")
+    )
     device = batches.device
     targets = nn.functional.one_hot(torch.tensor(labels).long(), classes).float().to(device)
     weights = recipe.head_weights(classes, heads).to(device)
@@ -79,7 +83,7 @@ def train(
         (images,) = batches.epoch(first, torch.Generator() if augmented else None)
         step.warm_up(images, targets[first[0]], ways or modes(device, settings.epochs * steps))
 
-    with seeded(seed):
+    with seeded(derive(seed, "dropout")):
         for epoch in range(settings.epochs):
             network.train()
             step.total.zero_()
@@ -116,6 +120,8 @@ def _auc(
     from sklearn.metrics import roc_auc_score  # slow to import, and few fits need it
 
     predicted = np.exp(log_probs(network, batches, index, passes=1, batch=4 * batch, seed=0))
+    if not np.isfinite(predicted).all():
+        raise DivergedError("predictions at the end of a cycle are not finite")
     present = np.unique(labels[index])
     if len(present) < 2:
         return -math.inf

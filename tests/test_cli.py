@@ -13,6 +13,7 @@ import pytest
 
 from benchmark.cli import main
 from tests import trees
+from tests.bundled import ALL, WITH_TEMPERATURE
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SMALL = ["--datasets", "simulated[train=128,calibration=60,test=90]"]
@@ -95,7 +96,7 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_scores(finished, tmp_path
 
 
 def test_a_dry_run_prints_the_plan_and_trains_nothing(tmp_path, capsys):
-    words = [*SMALL, *FAST, "--methods", "all,all+temperature", "--dry-run"]
+    words = [*SMALL, *FAST, "--methods", f"{ALL},{WITH_TEMPERATURE}", "--dry-run"]
     assert run(tmp_path, *words) == 0
     plan = capsys.readouterr().out
     assert "69 distinct fits" in plan
@@ -116,6 +117,38 @@ def test_a_failed_fit_is_named_in_the_leaderboard_and_the_exit_code_is_1(tmp_pat
     board = (tmp_path / "results" / "leaderboard.md").read_text()
     assert "dca[weight=1e38] on simulated" in board
     assert "is missing: training diverged" in board
+
+
+def test_an_old_failure_does_not_fail_a_later_run(tmp_path):
+    words = [*SMALL, *FAST, "--folds", "1"]
+    assert run(tmp_path, *words, "--methods", "dca[weight=1e38]") == 1
+    assert run(tmp_path, *words, "--methods", "cross-entropy") == 0
+
+
+def test_a_fit_that_diverges_at_its_last_step_has_failed_too(tmp_path, capsys):
+    words = [*SMALL, "--preset", "quick[epochs=1,batch=128,learning_rate=1e30]", "--folds", "1"]
+    assert run(tmp_path, *words, "--methods", "cross-entropy,temperature-scaling") == 1
+    assert "not finite" in capsys.readouterr().err
+
+
+def test_cells_of_other_settings_leave_the_leaderboard(tmp_path, capsys):
+    words = [*SMALL, *FAST, "--folds", "1"]
+    assert run(tmp_path, *words, "--methods", "cross-entropy,focal") == 0
+    other = ["--datasets", "simulated[train=128,calibration=60,test=90]", "--folds", "1"]
+    manifest = tmp_path / "results" / "manifest.json"
+    content = json.loads(manifest.read_text())
+    for entry in content["entries"]:
+        entry["settings"] = "of another run"
+    manifest.write_text(json.dumps(content))
+    assert run(tmp_path, *other, *FAST, "--methods", "focal") == 0
+    assert "1 cells made with other settings" in capsys.readouterr().err
+    assert "cross-entropy |" not in (tmp_path / "results" / "leaderboard.md").read_text()
+
+
+def test_a_results_folder_that_cannot_be_made_is_one_message(tmp_path, capsys):
+    (tmp_path / "results").write_text("a file")
+    assert run(tmp_path, *SMALL, *FAST, *METHODS) == 2
+    assert capsys.readouterr().err.count("Traceback") == 0
 
 
 def test_chaoyang_and_kvasir_in_their_official_layouts(tmp_path, capsys):
@@ -184,6 +217,10 @@ def test_lesions_are_never_split(tmp_path, shared_data):
         (["run", "--preset", "fast", "--datasets", "digits"], "unknown preset"),
         (["run", "--folds", "0"], "whole number of 1 or more"),
         (["run", "--jobs", "-1"], "whole number of 1 or more"),
+        (["run", "--datasets", "digits", "--preset", "quick[momentum=-1]"], "momentum=-1"),
+        (["run", "--datasets", "digits", "--backbone", "resnet18.nosuchtag"], "unknown backbone"),
+        (["run", "--datasets", "digits", "--backbone", "vit_tiny_patch16_224"], "8 pixels"),
+        (["run", "--datasets", "digits", "--weights", ""], "no such file"),
         (["run", "--colour", "red"], "unrecognized arguments"),
         (["run", "--device", "tpu"], "invalid choice"),
         (["run", "--weights", "absent.pt", "--datasets", "digits"], "no such file"),

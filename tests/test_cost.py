@@ -101,7 +101,7 @@ def test_repeated_prediction_is_the_same_prediction(pair):
 def recorded(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
     asked = run.Request(
-        methods=registry.select_methods("cross-entropy"),
+        methods="cross-entropy",
         datasets=registry.select_datasets("simulated[train=64,calibration=40,test=50]"),
         preset="quick[epochs=2]", folds=1, jobs=1, device="cpu", results=folder, cache=folder,
     )  # fmt: skip
@@ -142,8 +142,8 @@ def record(hardware="machine", at_once=1, **costs):
 
 
 def charged(*fits, method="m", fold="1/2", calibration=None):
-    entry = Entry(**HEAD, method=method, fold=fold, seed=0, fits=("k",) * len(fits),
-                  calibration=None)  # fmt: skip
+    where = {"settings": "s", "data": "d", "fold": fold, "seed": 0}
+    entry = Entry(**HEAD, **where, method=method, fits=("k",) * len(fits), calibration=None)
     return leaderboard._costs(entry, list(fits), calibration)
 
 
@@ -217,7 +217,7 @@ def test_a_run_records_how_many_fits_may_run_at_once(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(fit, "make", lambda *arguments: seen.append(arguments[-1]))
     asked = run.Request(
-        methods=registry.select_methods("cross-entropy"),
+        methods="cross-entropy",
         datasets=registry.select_datasets("simulated[train=64,calibration=40,test=50]"),
         preset="quick[epochs=1]", folds=1, jobs=3, device="cpu", results=tmp_path, cache=tmp_path,
     )  # fmt: skip

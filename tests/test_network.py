@@ -7,6 +7,7 @@ import torch
 from benchmark.api import InputError, Recipe
 from benchmark.network import build, read_weights, seeded
 from benchmark.predict import pool, views
+from benchmark.seeding import derive
 
 BACKBONES = {"resnet10t": 64, "convnext_atto": 64, "swin_tiny_patch4_window7_224": 56,
              "tf_efficientnet_lite0": 64, "small": 12}  # fmt: skip
@@ -50,7 +51,7 @@ def test_one_head_computes_what_the_timm_model_computes(backbone):
     import timm
 
     ours = network(backbone).eval()
-    with seeded(3):
+    with seeded(derive(3, "head", 0)):
         theirs = timm.create_model(backbone, num_classes=4).eval()
     batch = images(backbone)
     torch.testing.assert_close(ours(batch)[:, 0], theirs(batch), rtol=1e-4, atol=1e-5)

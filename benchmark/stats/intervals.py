@@ -10,7 +10,6 @@ from scipy import stats as distributions
 
 from benchmark.api import IntArray
 from benchmark.floor import Floats, Groups
-from benchmark.stats.blocks import Block
 
 RESAMPLES = 2000
 """Bootstrap resamples of what is a mean over images."""
@@ -34,13 +33,24 @@ class Bootstrap:
     sizes: Floats
 
     @classmethod
-    def of(cls, block: Block, generator: np.random.Generator) -> Bootstrap:
-        """Draw the resamples."""
-        number = len(block.sizes)
+    def draw(cls, units: IntArray, generator: np.random.Generator) -> Bootstrap:
+        """Draw the resamples.
+
+        Args:
+            units: ``(images,)`` codes 0, 1, ... of what is resampled together.
+            generator: the source of randomness.
+        """
+        sizes = np.bincount(units).astype(np.float64)
+        number = len(sizes)
         drawn = generator.integers(0, number, (RESAMPLES, number))
         drawn += number * np.arange(RESAMPLES)[:, None]
         weights = np.bincount(drawn.ravel(), minlength=RESAMPLES * number)
-        return cls(weights.reshape(RESAMPLES, number).astype(np.float64), block.units, block.sizes)
+        return cls(weights.reshape(RESAMPLES, number).astype(np.float64), units, sizes)
+
+    @cached_property
+    def by_unit(self) -> Floats:
+        """The weights as ``(units, resamples)``, laid out for products with sparse matrices."""
+        return np.ascontiguousarray(self.weights.T)
 
     @cached_property
     def groups(self) -> Groups:
@@ -76,7 +86,7 @@ class Bootstrap:
         error: Floats = np.sqrt((residuals**2).sum(0)) / len(values)
         return error
 
-    def means(self, values: Floats, alpha: float) -> tuple[Floats, Floats]:
+    def means(self, values: Floats, alpha: float, *, paired: bool = False) -> tuple[Floats, Floats]:
         """Intervals for the means of the columns: bootstrap-t, over units.
 
         Each resample's deviation is measured in its own standard errors. For skewed losses of
@@ -86,6 +96,7 @@ class Bootstrap:
         Args:
             values: ``(images, columns)``.
             alpha: one minus the coverage.
+            paired: whether the columns are differences between two methods.
         """
         totals = self.sums(values)
         sizes, n, number = self.sizes, self.sizes.sum(), len(self.sizes)
@@ -104,8 +115,8 @@ class Bootstrap:
         tiny = 1e-9 * np.sqrt((totals**2).sum(0)) / n + 1e-300
         ratio = np.where(error > tiny, deviation / np.maximum(error, tiny), 0.0)
         high, low = np.quantile(ratio, [1 - alpha / 2, alpha / 2], axis=0)
-        if self.grouped:
-            # Resampling few groups shows too few of the large ones' outliers.
+        if self.grouped or paired:
+            # The tails of few groups, and of differences that are mostly 0, come out too short.
             least = distributions.t.ppf(1 - alpha / 2, self.degrees(values))
             high, low = np.maximum(high, least), np.minimum(low, -least)
         observed = self.standard_errors(values)

@@ -88,7 +88,7 @@ def say(capsys: pytest.CaptureFixture[str]) -> Callable[[object], None]:
 
 def planned(methods: str, datasets: str, preset: str | None, folder: Path, folds: int = 1):
     asked = run.Request(
-        methods=registry.select_methods(methods), datasets=registry.select_datasets(datasets),
+        methods=methods, datasets=registry.select_datasets(datasets),
         preset=preset, folds=folds, device="cpu", jobs=1, results=folder, cache=folder / "cache",
         data_root=folder,
     )  # fmt: skip

@@ -1,0 +1,247 @@
+"""The guard: has the last change made a score, an invariant or the speed worse?
+
+It trains a fixed small matrix, compares it with the committed baseline, checks invariants, and
+then, when nothing trains any more, times the engine. The verdicts are pure functions of arrays;
+what trains and times is imported when it is called, so that this package never loads torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from benchmark.api import InputError, require
+from benchmark.guard import baseline, invariants, matrix, scores, throughput
+from benchmark.guard.baseline import Baseline
+from benchmark.guard.matrix import METHODS, SETS, Predicted, Set
+from benchmark.guard.verdicts import KINDS, Kind, Report, Row
+
+SEEDS = 12
+"""Seeds in the baseline: they tell how much a score varies from training to training."""
+
+Say = Callable[[str], None]
+
+
+def check(folder: Path, say: Say = lambda _: None, kinds: Sequence[Kind] = KINDS) -> Report:
+    """Compare this tree with the baseline in a folder.
+
+    Args:
+        folder: of the baseline.
+        say: told what is going on.
+        kinds: of comparisons to make; without all of them the report is never a pass.
+
+    Raises:
+        InputError: there is no baseline, it is damaged, or of another matrix.
+    """
+    old = baseline.read(folder)
+    require(
+        old.matrix == matrix.describe(),
+        f"{folder}: the baseline is of another matrix (methods, data sets or settings); make a "
+        "new one: python -m benchmark guard --update --reason TEXT",
+    )
+    rows: list[Row] = []
+    notes: list[str] = []
+    if "score" in kinds:
+        with ExitStack() as stack:
+            new = {}
+            for s in SETS:
+                say(f"training: {len(METHODS)} methods on the {s.name} set ({s.dataset})")
+                new[s.name] = stack.enter_context(matrix.trained(s, s.seeds))
+            rows += score_rows(old, {name: t.predicted for name, t in new.items()})
+            rows += measured_rows(old)
+            rows += invariants.on_matrix(new)
+            notes = _notes(old.environment, next(iter(new.values())).environment, rows)
+    if "invariant" in kinds:
+        say("checking invariants")
+        rows += invariants.on_tiny_trainings()
+    if "throughput" in kinds:
+        say("timing; nothing trains any more")
+        rows += throughput_rows(old)
+    return Report(rows, notes)
+
+
+def update(folder: Path, reason: str, say: Say = lambda _: None) -> Report:
+    """Make a new baseline of this tree, unless one of its invariants is broken.
+
+    Returns:
+        The invariants; with exit code 1 nothing was written.
+
+    Raises:
+        InputError: a method could not be trained.
+    """
+    predicted, values, rows = {}, {}, []
+    # At three moments: what else the machine does differs, and the spread is to show that.
+    measured = [_timed(None)]
+    with ExitStack() as stack:
+        new = {}
+        for s in SETS:
+            say(f"training: {len(METHODS)} methods on the {s.name} set, {SEEDS} seeds")
+            new[s.name] = stack.enter_context(matrix.trained(s, SEEDS))
+            found = new[s.name].predicted
+            require(not found.missing, f"{s.name}: {found.missing}; mend that first")
+            predicted[s.name] = _first_seeds(s, found)
+            values[s.name] = {m: _values(found, m) for m in METHODS}
+            say("timing; nothing trains")
+            measured.append(_timed(None))
+        say("checking invariants")
+        rows += [*invariants.on_matrix(new), *invariants.on_tiny_trainings()]
+        environment = next(iter(new.values())).environment
+    report = Report(rows)
+    if report.exit_code != 1:
+        ratios, seconds = (
+            {name: [r for m in measured for r in m[part][name]] for name in measured[0][part]}
+            for part in (0, 1)
+        )
+        new_one = Baseline(
+            reason, environment, matrix.describe(), values, ratios, seconds, predicted
+        )
+        baseline.write(folder, new_one)
+    return report
+
+
+def score_rows(old: Baseline, new: Mapping[str, Predicted]) -> list[Row]:
+    """A row for each method, set and metric, compared or not."""
+    pairs, rows = [], []
+    for s in SETS:
+        for method in METHODS:
+            try:
+                pairs.append(_pair(s, method, old, new[s.name]))
+            except InputError as error:
+                rows += [
+                    Row(
+                        kind="score",
+                        what=f"{metric} of {method} on {s.name}",
+                        verdict="not compared",
+                        note=str(error),
+                    )
+                    for metric in scores.MARGINS
+                ]
+    return scores.compare(pairs) + rows
+
+
+def measured_rows(old: Baseline) -> Iterable[Row]:
+    """Whether the baseline's predictions still have the scores that it states."""
+    for metric in scores.MARGINS:
+        worst = 0.0
+        for s in SETS:
+            kept = old.predicted[s.name]
+            for (method, seed), log_probs in kept.log_probs.items():
+                stated = old.scores[s.name][method].get(metric, [])
+                if seed < len(stated):
+                    now = scores.value(metric, log_probs, kept.labels)
+                    worst = max(worst, abs(now - stated[seed]))
+        yield invariants.row(
+            f"{metric} is measured as in the baseline",
+            worst <= _STATED,
+            f"the baseline's own predictions now get another value (by {worst:.2g}): the measure "
+            "has changed",
+        )
+
+
+_STATED = 1e-6
+"""The baseline states scores with seven digits."""
+
+
+def _pair(s: Set, method: str, old: Baseline, new: Predicted) -> scores.Pair:
+    """Old and new predictions of a method on a set.
+
+    Raises:
+        InputError: one is missing, or they are not of the same images.
+    """
+    wanted = [(method, seed) for seed in range(s.seeds)]
+    kept = old.predicted.get(s.name)
+    stated = old.scores.get(s.name, {}).get(method, {})
+    for metric in scores.MARGINS:
+        require(
+            len(stated.get(metric, ())) > 1, f"the baseline holds no {metric} of it for two seeds"
+        )
+    if kept is None or not all(key in kept.log_probs for key in wanted):
+        raise InputError("the baseline holds no predictions of it")
+    for key in wanted:
+        require(key in new.log_probs, f"it could not be trained: {new.missing.get(key)}")
+    same = list(kept.ids) == list(new.ids) and list(kept.labels) == list(new.labels)
+    require(same, "its test images or labels are not the baseline's")
+    return scores.Pair(
+        s.name,
+        method,
+        new.labels,
+        [kept.log_probs[key] for key in wanted],
+        [new.log_probs[key] for key in wanted],
+        stated,
+    )
+
+
+def _first_seeds(s: Set, found: Predicted) -> Predicted:
+    kept = {key: p for key, p in found.log_probs.items() if key[1] < s.seeds}
+    return Predicted(found.ids, found.labels, kept, {})
+
+
+def _values(found: Predicted, method: str) -> dict[str, list[float]]:
+    return {
+        metric: [
+            scores.value(metric, found.log_probs[method, seed], found.labels)
+            for seed in range(SEEDS)
+        ]
+        for metric in scores.MARGINS
+    }
+
+
+def throughput_rows(old: Baseline) -> list[Row]:
+    """A row for each ratio, and on the baseline's own runner for each time in seconds."""
+    ratios, seconds = _timed(None)
+    rows = throughput.compare(old.ratios, ratios, lambda names: _timed(names)[0])
+    if not _changes(old.environment, _environment()):
+        rows += throughput.compare(
+            old.seconds,
+            seconds,
+            lambda names: {k: v for k, v in _timed(None)[1].items() if k in names},
+            throughput.SECONDS_FACTOR,
+        )
+    return rows
+
+
+def _timed(names: Sequence[str] | None) -> tuple[throughput.Rounds, throughput.Rounds]:
+    """Ratios and seconds of each round."""
+    from benchmark.guard import timing
+
+    timed = timing.measure(names)
+    return {name: pair.ratios for name, pair in timed.items()}, timing.seconds(timed)
+
+
+def _environment() -> dict[str, str]:
+    import torch
+
+    from benchmark.fit import environment
+
+    return environment(torch.device("cpu"))
+
+
+def _notes(old: Mapping[str, str], new: Mapping[str, str], rows: Sequence[Row]) -> list[str]:
+    """What to know about the whole: versions, and whether predictions are bit-equal."""
+    changed = _changes(old, new)
+    judged = [row for row in rows if row.kind == "score"]
+    equal = sum(row.verdict == "identical" for row in judged)
+    if changed:
+        text = f"The baseline is from other versions or hardware: {'; '.join(changed)}."
+    else:
+        text = "The baseline is from the same versions and hardware."
+    if equal == len(judged) > 0:
+        text += " All predictions are bit-equal to the baseline's."
+    else:
+        text += (
+            f" {equal} of {len(judged)} scores are of bit-equal predictions; the others rest on "
+            "the statistical verdict alone."
+        )
+        if not changed:
+            text += " Something in this tree changed what is predicted."
+    return [text]
+
+
+def _changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    """What the results or times may depend on and is not as in the baseline."""
+    return [
+        f"{key} {old.get(key, '?')} -> {new.get(key, '?')}"
+        for key in dict.fromkeys((*old, *new))
+        if key not in ("cores", "platform") and old.get(key) != new.get(key)
+    ]

@@ -1,0 +1,226 @@
+"""What must hold whatever the scores: no leak, neutral parameters, honest pooling.
+
+Some mistakes improve a score (test labels that leak), others hardly change it. These checks look
+at what a prediction depends on, on tiny trainings, so they hold or break exactly.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from benchmark.api import Dataset, FloatArray, Recipe, Samples, SimulatedDataset
+from benchmark.guard.matrix import METHODS, Trained, train
+from benchmark.guard.verdicts import Row
+
+NEUTRAL = {
+    "label-smoothing": "label-smoothing[smoothing=0]",
+    "focal": "focal[gamma=0]",
+    "mixup": "mixup[alpha=0]",
+    "mc-dropout": "mc-dropout[dropout=0]",
+    "deep-ensemble": "deep-ensemble[members=1]",
+}
+"""Methods with the parameter at which they are plain cross-entropy."""
+
+ABLATION = {"mhml-4": "mhsl-4"}
+"""Methods without a neutral parameter, and what they are without what makes them special."""
+
+TINY = "simulated[train=128,calibration=64,test=96]"
+PRESET = "quick[epochs=2,cycles=2,select=auc]"
+"""Choosing checkpoints too: it must not look at the test part either."""
+
+ROUNDING = 1e-4
+"""Two ways to the same probability may differ by so much in float32, after a short training."""
+
+EFFECT = 1e-3
+"""A method that changes no probability by more than this has no effect."""
+
+_Predictions = Mapping[str, FloatArray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Permuted(SimulatedDataset):
+    """The same data set, its test labels in another order."""
+
+    inner: SimulatedDataset
+
+    def draw(self, number: int) -> Samples:
+        """The inner draw with permuted test labels."""
+        samples = self.inner.draw(number)
+        assert samples.split is not None
+        test = np.flatnonzero(samples.split == "test")
+        labels = samples.labels.copy()
+        labels[test] = np.random.default_rng(0).permutation(labels[test])
+        return dataclasses.replace(samples, labels=labels)
+
+
+def row(what: str, holds: bool, broken: str) -> Row:
+    """Whether an invariant holds, and what it means if it does not."""
+    if holds:
+        return Row(kind="invariant", what=what, verdict="holds")
+    return Row(kind="invariant", what=what, verdict="broken", note=broken)
+
+
+# --- on the matrix -------------------------------------------------------------------------
+
+
+def on_matrix(matrix: Mapping[str, Trained]) -> Iterator[Row]:
+    """What must hold of the trained sets, while their folders are there."""
+    for name, trained in matrix.items():
+        yield _disjoint(name, trained)
+        yield _sums(name, trained)
+        yield _ensemble(name, trained)
+
+
+def _disjoint(name: str, trained: Trained) -> Row:
+    """No image is in two parts of a fold."""
+    shared = 0
+    for source in trained.work.sources.values():
+        parts = source.parts
+        together = np.concatenate([parts.train, parts.calibration, parts.test])
+        shared += len(together) - len(np.unique(together))
+    text = f"{shared} images are in two parts: what is tested was trained or calibrated on"
+    return row(f"train, calibration and test are disjoint on {name}", shared == 0, text)
+
+
+def _sums(name: str, trained: Trained) -> Row:
+    """Every prediction is a distribution."""
+    worst, who = 0.0, ""
+    for (method, _), log_probs in trained.predicted.log_probs.items():
+        off = float(np.abs(np.exp(log_probs, dtype=np.float64).sum(1) - 1).max())
+        if not off <= worst:
+            worst, who = off, method
+    text = f"those of {who} are off by {worst:.2g}"
+    return row(f"probabilities sum to one on {name}", worst <= ROUNDING, text)
+
+
+def _ensemble(name: str, trained: Trained) -> Row:
+    """The ensemble's stored prediction is the mean of its members' stored probabilities."""
+    store, worst = trained.request.store, 0.0
+    predicted = trained.predicted
+    for cell in trained.work.cells:
+        if cell.method.members == 1 or not all(store.holds(fit.key) for fit in cell.fits):
+            continue
+        records = [store.read(fit.key).arrays for fit in cell.fits]
+        mean = np.mean([np.exp(r["test_log_probs"].astype(np.float64)) for r in records], axis=0)
+        rows = np.searchsorted(predicted.ids, records[0]["test_ids"])
+        pooled = predicted.log_probs[cell.method.name, cell.task.replicate.seed][rows]
+        worst = max(worst, float(np.abs(np.exp(pooled) - mean).max()))
+    what = f"deep-ensemble is the mean of its members' probabilities on {name}"
+    return row(what, worst <= ROUNDING, f"it is off by {worst:.2g}")
+
+
+# --- on tiny trainings ---------------------------------------------------------------------
+
+
+def on_tiny_trainings() -> Iterator[Row]:
+    """What is best seen on trainings of a second."""
+    yield from _trainings()
+    yield from _views()
+
+
+def _trainings() -> Iterator[Row]:
+    from benchmark import registry
+
+    (plain,) = registry.select_datasets(TINY)
+    assert isinstance(plain, SimulatedDataset)
+    permuted = _Permuted(
+        **{f.name: getattr(plain, f.name) for f in dataclasses.fields(Dataset)}, inner=plain
+    )
+    small = [name if name != "deep-ensemble" else "deep-ensemble[members=2]" for name in METHODS]
+    with TemporaryDirectory(prefix="guard-") as folder:
+        extra = [*small, *NEUTRAL.values(), *ABLATION.values()]
+        first, stored = _tiny(Path(folder) / "labels", plain, extra)
+        second, stored_again = _tiny(Path(folder) / "permuted", permuted, small)
+    for name, used in zip(METHODS, small):
+        same = np.array_equal(first[used], second[used]) and all(
+            np.array_equal(a, b) for a, b in zip(stored[used], stored_again[used], strict=True)
+        )
+        text = "they depend on the labels they are tested on: test labels leak"
+        yield row(f"permuted test labels leave {name}'s predictions as they are", same, text)
+    reference = first["cross-entropy"]
+    for name, neutral in NEUTRAL.items():
+        off = _distance(first[neutral], reference)
+        text = f"its probabilities are off by {off:.2g}"
+        yield row(f"{neutral} equals cross-entropy", off <= ROUNDING, text)
+        used = small[METHODS.index(name)]
+        yield _effect(name, "cross-entropy", _distance(first[used], reference))
+    calibrated = _distance(first["temperature-scaling"], reference)
+    yield _effect("temperature-scaling", "cross-entropy", calibrated)
+    for name, without in ABLATION.items():
+        yield _effect(name, without, _distance(first[name], first[without]))
+
+
+def _effect(name: str, other: str, distance: float) -> Row:
+    text = f"their probabilities differ by {distance:.2g} at most: what makes it special is lost"
+    return row(f"{name} differs from {other}", distance > EFFECT, text)
+
+
+def _distance(one: FloatArray, other: FloatArray) -> float:
+    return float(np.abs(np.exp(one) - np.exp(other)).max())
+
+
+def _tiny(
+    folder: Path, dataset: Dataset, names: list[str]
+) -> tuple[_Predictions, Mapping[str, list[FloatArray]]]:
+    """Predictions by the names as typed, and everything stored that they are made from."""
+    from benchmark import registry
+
+    methods = {name: registry.select_methods(name)[0] for name in names}
+    trained = train(folder, methods=",".join(names), datasets=[dataset], preset=PRESET, folds=1)
+    store, stored = trained.request.store, {}
+    for cell in trained.work.cells:
+        arrays = [store.read(fit.key).arrays for fit in cell.fits]
+        parts = [r[f"{part}_log_probs"] for r in arrays for part in ("calibration", "test")]
+        if cell.calibration is not None:
+            parts.append(store.read(cell.calibration).arrays["test_log_probs"])
+        stored[cell.method.name] = parts
+    log_probs = trained.predicted.log_probs
+    return (
+        {typed: log_probs[method.name, 0] for typed, method in methods.items()},
+        {typed: stored[method.name] for typed, method in methods.items()},
+    )
+
+
+# --- pooling of heads and passes -----------------------------------------------------------
+
+
+def _views() -> Iterator[Row]:
+    """Heads and dropout passes are pooled as the mean of their probabilities."""
+    import torch
+
+    from benchmark.batches import Batches
+    from benchmark.network import build, seeded
+    from benchmark.predict import log_probs, views
+
+    for what, recipe, passes in (
+        ("mhml-4 is the mean of its heads' probabilities", Recipe(heads=4), 1),
+        ("mc-dropout is the mean of its passes' probabilities", Recipe(dropout=0.2), 30),
+    ):
+        network = build(
+            "small",
+            weights="none",
+            weights_file=None,
+            classes=4,
+            channels=1,
+            size=8,
+            recipe=recipe,
+            seed=0,
+        )
+        with torch.no_grad():
+            network.weight.mul_(20)  # views that disagree: means of logits would differ
+        images = np.random.default_rng(0).integers(0, 256, (32, 1, 8, 8), dtype=np.uint8)
+        batches = Batches(images, network.normalisation, torch.device("cpu"))
+        index = np.arange(len(images))
+        pooled = log_probs(network, batches, index, passes=passes, batch=len(images), seed=0)
+        with seeded(0), torch.inference_mode():
+            logits = views(network, batches(index), passes).double().numpy()
+        odds = np.exp(logits - logits.max(-1, keepdims=True))
+        mean = (odds / odds.sum(-1, keepdims=True)).mean(1)
+        off = float(np.abs(np.exp(pooled) - mean).max())
+        yield row(what, off <= ROUNDING, f"it is off by {off:.2g}")

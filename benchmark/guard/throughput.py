@@ -1,0 +1,100 @@
+"""Has anything become slower? Ratios of times, by a rank test and a factor, as asv does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from scipy import stats as distributions
+
+from benchmark.guard.verdicts import Row, Verdict
+
+FACTOR = 1.12
+"""A ratio whose median grew by less is never called slower."""
+
+SECONDS_FACTOR = 2.5
+"""The same for seconds on the same runner, which may have other guests: only a landslide shows."""
+
+ALPHA = 0.001
+"""Level of the rank test."""
+
+NOISE = 0.9
+"""The new median must lie above this quantile of the baseline's rounds."""
+
+ATTEMPTS = 3
+"""A change counts only if this many measurements, one after the other, all show it."""
+
+Rounds = Mapping[str, Sequence[float]]
+
+
+def compare(
+    old: Rounds,
+    new: Rounds,
+    again: Callable[[Sequence[str]], Rounds],
+    factor: float = FACTOR,
+) -> list[Row]:
+    """A row for each ratio (or time).
+
+    Args:
+        old: the baseline's rounds by name.
+        new: the rounds now.
+        again: measures some names anew: who looks slower, or faster, is asked twice more.
+        factor: what is never called slower.
+    """
+    measured = [dict(new)]
+    while len(measured) < ATTEMPTS:
+        suspect = [
+            name
+            for name, rounds in measured[-1].items()
+            if name in old
+            and (slower(old[name], rounds, factor) or slower(rounds, old[name], factor))
+        ]
+        if not suspect:
+            break
+        measured.append(dict(again(suspect)))
+    rows = []
+    for name in dict.fromkeys((*old, *new)):
+        if name not in old or name not in new:
+            why = "it was not measured" if name in old else "the baseline does not hold it"
+            rows.append(_row(name, None, None, "not compared", why))
+            continue
+        last = next(m[name] for m in reversed(measured) if name in m)
+        attempts = sum(name in m for m in measured)
+        verdict: Verdict = "unchanged"
+        if slower(old[name], last, factor):
+            verdict = "regressed"
+        elif slower(last, old[name], factor):
+            verdict = "improved"
+        p = min(_p(old[name], last), _p(last, old[name]))
+        rows.append(
+            _row(
+                name,
+                float(np.median(old[name])),
+                float(np.median(last)),
+                verdict,
+                f"factor {factor}, rank test p = {p:.2g}, measured {attempts} times"
+                if attempts > 1
+                else f"factor {factor}, rank test p = {p:.2g}",
+            )
+        )
+    return rows
+
+
+def slower(old: Sequence[float], new: Sequence[float], factor: float = FACTOR) -> bool:
+    """Whether the new rounds are slower: by the rank test, by the factor, and beyond the noise.
+
+    The noise is what the baseline's own rounds show: most of them lie below the new median.
+    """
+    if not (np.isfinite(old).all() and np.isfinite(new).all()):
+        return True
+    middle = np.median(new)
+    beyond = middle > factor * np.median(old) and middle > np.quantile(old, NOISE)
+    return bool(beyond and _p(old, new) < ALPHA)
+
+
+def _p(old: Sequence[float], new: Sequence[float]) -> float:
+    return float(distributions.mannwhitneyu(new, old, alternative="greater").pvalue)
+
+
+def _row(name: str, old: float | None, new: float | None, verdict: Verdict, note: str) -> Row:
+    return Row(kind="throughput", what=name, old=old, new=new, verdict=verdict, note=note)

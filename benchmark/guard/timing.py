@@ -1,0 +1,285 @@
+"""Time the engine and a bare PyTorch loop, in turns, in one process.
+
+A ratio of two times measured in turns does not depend on the machine, nor much on what else it
+is doing. Of each piece the time that the thread spent waiting for a core is taken off, where the
+system tells it (Linux): what remains is computing, sleeping and waiting for anything else. The
+one module of the guard that imports torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from benchmark import registry
+from benchmark.api import FloatArray, IntArray, Method, Recipe
+from benchmark.batches import Batches
+from benchmark.combine import pool
+from benchmark.cost import Stopwatch
+from benchmark.guard.matrix import METHODS
+from benchmark.network import Network, build
+from benchmark.predict import log_probs
+from benchmark.presets import QUICK, Settings
+from benchmark.train import train
+
+ROUNDS = 24
+"""Pieces of work timed for each comparison, the two sides in turns."""
+
+STEPS = 3
+"""Training steps in one piece."""
+
+_CLASSES, _SIDE, _BATCH = 4, 24, 32
+_PREDICT_BATCH = 64
+"""Small enough that thirty passes of dropout stay in the processor's cache."""
+
+_PREDICTED = 2 * _PREDICT_BATCH
+_CPU = torch.device("cpu")
+
+_WAITING = Path("/proc/thread-self/schedstat")
+"""Its second number is the nanoseconds that the thread was ready to run but had no core."""
+
+Work = Callable[[], object]
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclasses.dataclass(frozen=True)
+class Timed:
+    """Seconds of two pieces of work, one value for each round: ``work`` and what it is held to."""
+
+    work: Sequence[float]
+    reference: Sequence[float]
+
+    @property
+    def ratios(self) -> list[float]:
+        """Of each round."""
+        return [a / b for a, b in zip(self.work, self.reference)]
+
+
+def seconds(timed: Mapping[str, Timed]) -> dict[str, Sequence[float]]:
+    """Seconds of each round of the engine and of the bare loop, where they were timed."""
+    found = {}
+    for part in ("training", "prediction"):
+        pair = timed.get(f"{part}: engine to bare loop")
+        if pair is not None:
+            found[f"{part}: seconds of the engine"] = pair.work
+            found[f"{part}: seconds of the bare loop"] = pair.reference
+    return found
+
+
+def measure(names: Sequence[str] | None = None) -> dict[str, Timed]:
+    """Time the comparisons of these names, or all.
+
+    Names read ``training: METHOD to cross-entropy``, ``training: engine to bare loop`` and the
+    same with ``prediction``.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return {
+            name: _in_turns(*pair)
+            for name, pair in _comparisons().items()
+            if names is None or name in names
+        }
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _comparisons() -> dict[str, tuple[Work, Work]]:
+    methods = {name: registry.select_methods(name)[0] for name in METHODS}
+    plain = methods.pop("cross-entropy")
+    images, labels = _images()
+    pairs: dict[str, tuple[Work, Work]] = {
+        "training: engine to bare loop": (
+            _training(plain, images, labels),
+            _bare_training(_network(Recipe()), images, labels),
+        ),
+        "training: our network to plain torch": (
+            _bare_training(_network(Recipe()), images, labels),
+            _bare_training(_plain_network(), images, labels),
+        ),
+        "prediction: engine to bare loop": (
+            _prediction(plain, images, labels),
+            _bare_prediction(_network(Recipe()), images),
+        ),
+        "prediction: our network to plain torch": (
+            _bare_prediction(_network(Recipe()), images),
+            _bare_prediction(_plain_network(), images),
+        ),
+    }
+    for name, method in methods.items():
+        pairs[f"training: {name} to cross-entropy"] = (
+            _training(method, images, labels),
+            _training(plain, images, labels),
+        )
+        pairs[f"prediction: {name} to cross-entropy"] = (
+            _prediction(method, images, labels),
+            _prediction(plain, images, labels),
+        )
+    return pairs
+
+
+def _in_turns(work: Work, reference: Work) -> Timed:
+    """Time two pieces of work in turns; who is first alternates."""
+    seconds: tuple[list[float], list[float]] = ([], [])
+    with _clock() as now:
+        for piece in (work, reference):  # warm up
+            piece()
+        for number in range(ROUNDS):
+            for side in (0, 1) if number % 2 else (1, 0):
+                started = now()
+                (work, reference)[side]()
+                seconds[side].append(now() - started)
+    return Timed(*seconds)
+
+
+@contextmanager
+def _clock() -> Iterator[Callable[[], float]]:
+    """Seconds that do not pass while this thread waits for a core."""
+    if not _WAITING.is_file():  # not Linux: seconds on the wall
+        yield time.perf_counter
+        return
+    with _WAITING.open("rb", buffering=0) as file:
+
+        def waited() -> int:
+            file.seek(0)
+            return int(file.read().split()[1])
+
+        def now() -> float:
+            before, wall, after = waited(), time.perf_counter(), waited()
+            while before != after:  # the thread was stopped between the two clocks
+                before, wall, after = after, time.perf_counter(), waited()
+            return wall - after / 1e9
+
+        yield now
+
+
+# --- the pieces of work --------------------------------------------------------------------
+
+
+def _images() -> tuple[Pixels, IntArray]:
+    generator = np.random.default_rng(0)
+    n = max(STEPS * _BATCH, _PREDICTED)
+    images = generator.integers(0, 256, (n, 1, _SIDE, _SIDE), dtype=np.uint8)
+    return images, generator.integers(0, _CLASSES, n)
+
+
+def _network(recipe: Recipe, seed: int = 0) -> Network:
+    return build(
+        "small",
+        weights="none",
+        weights_file=None,
+        classes=_CLASSES,
+        channels=1,
+        size=_SIDE,
+        recipe=recipe,
+        seed=seed,
+    )
+
+
+def _settings() -> Settings:
+    return dataclasses.replace(QUICK.settings, epochs=1, batch=_BATCH)
+
+
+def _training(method: Method, images: Pixels, labels: IntArray) -> Work:
+    """One short epoch of each member, as a fit trains it."""
+    networks = [_network(method.recipe, seed) for seed in range(method.members)]
+    batches = Batches(images, networks[0].normalisation, _CPU)
+    index, none = np.arange(STEPS * _BATCH), np.arange(0)
+
+    def work() -> None:
+        for network in networks:
+            train(
+                network,
+                batches,
+                labels,
+                index,
+                none,
+                _CLASSES,
+                recipe=method.recipe,
+                settings=_settings(),
+                seed=0,
+                stopwatch=Stopwatch(_CPU),
+            )
+
+    return work
+
+
+def _bare_training(network: nn.Module, images: Pixels, labels: IntArray) -> Work:
+    """The same steps on the same tensors, by nothing of ours but perhaps the network."""
+    pixels, targets = torch.from_numpy(images).float() / 255, torch.from_numpy(labels)
+    settings = _settings()
+
+    def work() -> None:
+        network.train()
+        optimizer = torch.optim.SGD(
+            network.parameters(), settings.learning_rate, settings.momentum, fused=True
+        )
+        for index in torch.randperm(STEPS * _BATCH).view(STEPS, _BATCH):
+            loss = nn.functional.cross_entropy(_logits(network, pixels[index]), targets[index])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+
+    return work
+
+
+def _prediction(method: Method, images: Pixels, labels: IntArray) -> Work:
+    """A few batches through each member, pooled and calibrated."""
+    networks = [_network(method.recipe, seed) for seed in range(method.members)]
+    batches = Batches(images, networks[0].normalisation, _CPU)
+    index = np.arange(_PREDICTED)
+
+    def pooled() -> FloatArray:
+        return pool(
+            [
+                log_probs(
+                    network, batches, index, passes=method.passes, batch=_PREDICT_BATCH, seed=0
+                )
+                for network in networks
+            ]
+        )
+
+    if method.calibrator is None:
+        return pooled
+    calibrate = registry.calibrators()[method.calibrator].fit(pooled(), labels[index])
+    return lambda: calibrate(pooled())
+
+
+def _bare_prediction(network: nn.Module, images: Pixels) -> Work:
+    pixels = torch.from_numpy(images[:_PREDICTED]).float() / 255
+
+    def work() -> None:
+        network.eval()
+        with torch.inference_mode():
+            parts = [
+                _logits(network, part).log_softmax(-1)
+                for part in torch.split(pixels, _PREDICT_BATCH)
+            ]
+            torch.cat(parts).numpy()
+
+    return work
+
+
+def _plain_network() -> nn.Module:
+    """The built-in network as one would write it with torch alone: nothing of ours."""
+
+    def block(inside: int, outside: int, stride: int) -> list[nn.Module]:
+        convolution = nn.Conv2d(inside, outside, 3, stride=stride, padding=1, bias=False)
+        return [convolution, nn.BatchNorm2d(outside), nn.ReLU(inplace=True)]
+
+    blocks = [*block(1, 16, 1), *block(16, 32, 2), *block(32, 64, 2)]
+    return nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(576, _CLASSES))
+
+
+def _logits(network: nn.Module, images: Tensor) -> Tensor:
+    """Of one head: ``(batch, classes)``."""
+    logits: Tensor = network(images)
+    return logits.flatten(1)
