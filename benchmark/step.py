@@ -125,7 +125,8 @@ class Step:
         if self.mode == "eager":
             return
         if self.mode == "compiled":
-            self.forward = torch.compile(self._loss)
+            torch.compiler.reset()  # or the ninth method of a process would not be compiled
+            self.forward = torch.compile(self._loss, dynamic=False)
         self._images, self._targets = images.clone(), targets.clone()
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())

@@ -92,6 +92,7 @@ def test_what_cannot_be_done_falls_back_to_the_next_way(monkeypatch):
     made.warm_up(*batch(), ["compiled", "graph", "eager"])
     assert tried == ["compiled", "graph", "eager"]
     assert made.mode == "eager"
+    assert made.total.item() == 0
     assert same(state(net), before)
     cold = network(Recipe())
     plain = step(cold)
@@ -116,7 +117,8 @@ def test_a_lack_of_memory_is_not_taken_for_a_lack_of_ways(monkeypatch):
     made = step(network(Recipe()))
 
     def prepare(images, targets):
-        raise torch.OutOfMemoryError("full")
+        if made.mode == "graph":
+            raise torch.OutOfMemoryError("full")
 
     monkeypatch.setattr(made, "_prepare", prepare)
     with pytest.raises(torch.OutOfMemoryError):
