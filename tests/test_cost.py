@@ -54,9 +54,9 @@ def test_the_peak_of_memory_is_that_of_the_work_since():
     big = np.ones(200 * 2**17)  # 200 MiB
     del big
     memory = cost.PeakMemory(CPU)
-    small = np.ones(20 * 2**17)
+    small = np.ones(64 * 2**17)  # above what malloc keeps for itself
     assert memory.read()["host"] < before["host"] + 150
-    assert memory.read()["host"] > before["host"] + 15
+    assert memory.read()["host"] > before["host"] + 40
     del small
 
 
