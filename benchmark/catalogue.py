@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 from benchmark import registry
@@ -72,6 +73,25 @@ def rows(what: str) -> list[dict[str, Any]]:
         }
         for p in PRESETS.values()
     ]
+
+
+def markdown(what: str) -> str:
+    """The rows as a Markdown table; ``docs/metrics.md`` is such a one."""
+    listed = rows(what)
+
+    def line(cells: Iterable[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    lines = [line(listed[0]), line("---" for _ in listed[0])]
+    lines += [line(text(value) for value in row.values()) for row in listed]
+    return "\n".join(lines)
+
+
+def text(value: Any) -> str:
+    """A cell of a table."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={item}" for name, item in value.items())
+    return str(value)
 
 
 def _own_fields(value: Any, common: tuple[str, ...]) -> dict[str, Any]:

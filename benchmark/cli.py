@@ -1,4 +1,4 @@
-"""The command line: ``python -m benchmark run|leaderboard|guard|list|data``.
+"""The command line: ``python -m benchmark run|leaderboard|evaluate|guard|list|data``.
 
 It imports nothing heavy until it must, so that help and mistakes are answered at once.
 """
@@ -41,11 +41,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        return 0
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        print(f"error: {error.strerror or error}{where}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("interrupted: what was finished is kept; run it again to go on", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        return 0
     return code
 
 
@@ -57,12 +61,12 @@ def _run(options: argparse.Namespace) -> int:
 
     from benchmark import registry
 
-    methods = registry.select_methods(options.methods)
+    registry.select_methods(options.methods)  # say what is wrong with them before torch is loaded
     datasets = registry.select_datasets(options.datasets)
     from benchmark import run
 
     request = run.Request(
-        methods=methods,
+        methods=options.methods,
         datasets=datasets,
         backbones=options.backbone,
         preset=options.preset,
@@ -94,8 +98,19 @@ def _run(options: argparse.Namespace) -> int:
     )
     for fit, reason in outcome.failed.items():
         print(f"failed: {fit}: {reason}", file=sys.stderr)
-    missing = _show(options.results)
-    return 1 if outcome.failed or missing else 0
+    if outcome.replaced:
+        console.print(
+            f"{outcome.replaced} cells made with other settings or data left the leaderboard; "
+            "their records stay in the store",
+            highlight=False,
+        )
+    try:
+        _show(options.results)
+    except InputError:
+        if not outcome.failed:
+            raise
+        print("nothing could be ranked: every fit failed", file=sys.stderr)
+    return 1 if outcome.failed else 0
 
 
 def _execute(request: Request, work: Work, console: Any) -> Any:
@@ -185,6 +200,31 @@ def _show(folder: Path, **choices: Any) -> list[str]:
     return missing
 
 
+def _evaluate(options: argparse.Namespace) -> int:
+    from benchmark import evaluate
+
+    result = evaluate.evaluate(
+        options.files,
+        options.out,
+        calibrate=options.calibrate,
+        name=options.name,
+        metric_names=options.metrics.split(",") if options.metrics else None,
+        against=options.against,
+        alpha=options.alpha,
+        command=options.command_line,
+    )
+    for path, keys in result.unused.items():
+        print(f"note: {path}: not read: {', '.join(keys)}", file=sys.stderr)
+    if options.format == "json":
+        print(evaluate.as_json(result))
+    elif options.format == "markdown":
+        print((options.out / "leaderboard.md").read_text(encoding="utf-8"), end="")
+    else:
+        print(evaluate.as_table(result, None if sys.stdout.isatty() else 160))
+        print(f"The page with everything: {options.out / 'report.html'}")
+    return 0
+
+
 def _guard(options: argparse.Namespace) -> int:
     from benchmark import guard
 
@@ -212,6 +252,9 @@ def _list(options: argparse.Namespace) -> int:
     if options.format == "json":
         print(json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False))
         return 0
+    if options.format == "markdown":
+        print(catalogue.markdown(options.what))
+        return 0
     from rich.console import Console
     from rich.table import Table
 
@@ -219,11 +262,7 @@ def _list(options: argparse.Namespace) -> int:
     for column in rows[0]:
         table.add_column(column, overflow="fold")
     for row in rows:
-        cells = (
-            ", ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else value
-            for value in row.values()
-        )
-        table.add_row(*map(str, cells))
+        table.add_row(*map(catalogue.text, row.values()))
     Console(width=None if sys.stdout.isatty() else 160, markup=False).print(table)
     return 0
 
@@ -249,12 +288,17 @@ def _advance(bar: Any, task: Any, done: int, total: int | None) -> None:
 def _data_check(options: argparse.Namespace) -> int:
     from benchmark import fetch, registry
 
-    complete = True
+    complete = readable = True
     for dataset in registry.select_datasets(options.names):
-        check = fetch.check(dataset, options.data_root)
+        try:
+            check = fetch.check(dataset, options.data_root)
+        except InputError as error:
+            print(f"error: {dataset.name}: {error}", file=sys.stderr)
+            readable = False
+            continue
         print(check)
         complete = complete and check.complete
-    return 0 if complete else 1
+    return 0 if complete and readable else 1 if readable else 2
 
 
 def _data_clear(options: argparse.Namespace) -> int:
@@ -339,6 +383,41 @@ def _parser() -> argparse.ArgumentParser:
         "--alpha", type=float, default=0.05, help="1 - confidence of the intervals (0.05)"
     )
 
+    own = _command(
+        commands, "evaluate", "measure and compare predictions made anywhere else", _evaluate
+    )
+    own.add_argument(
+        "files",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help=".npz (test_logits or test_probs, test_labels) or .csv (label, p_0, p_1, ...); "
+        "several are compared as methods",
+    )
+    own.add_argument(
+        "--calibrate",
+        metavar="LIST",
+        help="add calibrated versions, fitted on each file's calibration part: temperature,vector",
+    )
+    own.add_argument(
+        "--out",
+        type=Path,
+        default=RESULTS / "evaluate",
+        metavar="DIR",
+        help=f"where the report goes (default: {RESULTS / 'evaluate'})",
+    )
+    own.add_argument(
+        "--format", choices=("table", "json", "markdown"), default="table", help="(table)"
+    )
+    own.add_argument("--name", default="predictions", help="of the data set, for the headings")
+    own.add_argument("--metrics", metavar="LIST", help="only these, comma-separated")
+    own.add_argument(
+        "--against", metavar="METHOD", help="reference (cross-entropy if it is there, or the first)"
+    )
+    own.add_argument(
+        "--alpha", type=float, default=0.05, help="1 - confidence of the intervals (0.05)"
+    )
+
     guard = _command(commands, "guard", "compare this tree with the committed baseline", _guard)
     guard.add_argument(
         "--baseline",
@@ -357,7 +436,9 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument(
         "what", choices=("methods", "datasets", "calibrators", "metrics", "presets")
     )
-    listing.add_argument("--format", choices=("table", "json"), default="table", help="(table)")
+    listing.add_argument(
+        "--format", choices=("table", "json", "markdown"), default="table", help="(table)"
+    )
 
     data = commands.add_parser("data", help="get and check data sets", allow_abbrev=False)
     actions = data.add_subparsers(title="actions", metavar="ACTION", required=True)

@@ -15,8 +15,9 @@ def pool(members: Sequence[FloatArray]) -> FloatArray:
 
     Members are averaged first and calibrated then (Rahaman & Thiery 2021, arXiv 2007.08792).
     """
-    stacked = np.stack([np.asarray(member, dtype=np.float64) for member in members])
+    stacked: FloatArray = np.stack([np.asarray(m, dtype=np.float64) for m in members])
     if len(stacked) == 1:
-        return stacked[0]
+        only: FloatArray = stacked[0]
+        return only
     pooled: FloatArray = np.logaddexp.reduce(stacked, axis=0) - math.log(len(stacked))
     return pooled

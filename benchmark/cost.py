@@ -5,32 +5,43 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmark.api import IntArray
+from benchmark.api import FloatArray, IntArray
 from benchmark.batches import Batches
-from benchmark.network import Network
-from benchmark.predict import log_probs, views
+from benchmark.network import Network, seeded
+from benchmark.predict import batch_views, log_probs, pool
 
 PREDICT_BATCH = 256
-_SECONDS = 0.15
+_SECONDS = 0.05  # what is quicker is timed repeatedly
+_Result = TypeVar("_Result")
 
 
 class Stopwatch:
-    """Adds up the seconds spent inside its ``with`` blocks, with the device synchronised."""
+    """Adds up the seconds, and a GPU's joules, of its ``with`` blocks, the device synchronised.
+
+    Attributes:
+        seconds: so far.
+        joules: that the whole GPU used meanwhile, or None where its driver does not count them.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.seconds = 0.0
-        self._started = 0.0
+        self._energy = _energy_meter(device)
+        self.joules = None if self._energy is None else 0.0
 
     def __enter__(self) -> None:
         synchronise(self.device)
+        if self._energy is not None:
+            self._joules_before = self._energy()
         self._started = time.perf_counter()
 
     def __exit__(
@@ -41,6 +52,24 @@ class Stopwatch:
     ) -> None:
         synchronise(self.device)
         self.seconds += time.perf_counter() - self._started
+        if self._energy is not None and self.joules is not None:
+            self.joules += self._energy() - self._joules_before
+
+
+def _energy_meter(device: torch.device) -> Callable[[], float] | None:
+    """Reads the joules that a GPU has used since its driver was loaded, where this is counted."""
+    if device.type != "cuda":
+        return None
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+        handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
+        pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
+    except Exception:  # no driver library, or a device that does not count
+        return None
+    return lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000
 
 
 def synchronise(device: torch.device) -> None:
@@ -63,78 +92,91 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats(device)
 
     def read(self) -> dict[str, float]:
-        """Peaks by metric name; what the machine does not report is absent."""
+        """Peaks of ``host`` and ``device``; what the machine does not report is absent."""
         peaks = {}
         if self._host:
             status = Path("/proc/self/status").read_text()
             line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-            peaks["host_memory_mib"] = int(line.split()[1]) / 1024
+            peaks["host"] = int(line.split()[1]) / 1024
         if self.device.type == "cuda":
-            peaks["device_memory_mib"] = torch.cuda.max_memory_allocated(self.device) / 2**20
+            peaks["device"] = torch.cuda.max_memory_allocated(self.device) / 2**20
         return peaks
 
 
-class Energy:
-    """Energy that the GPU used since the object was made, where its driver counts it."""
+def precisely(device: torch.device, precision: str) -> AbstractContextManager[None]:
+    """What ``float32`` stands for on a GPU: the same sums, in full precision, every time.
 
-    def __init__(self, device: torch.device) -> None:
-        self._handle = None
-        if device.type == "cuda":
-            try:
-                import pynvml
-
-                pynvml.nvmlInit()
-                uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
-                self._handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
-                self._start = pynvml.nvmlDeviceGetTotalEnergyConsumption(self._handle)
-            except Exception:  # no driver library, or a device that does not count
-                self._handle = None
-
-    def read(self) -> dict[str, float]:
-        """Joules, or nothing where they are not counted."""
-        if self._handle is None:
-            return {}
-        import pynvml
-
-        end = pynvml.nvmlDeviceGetTotalEnergyConsumption(self._handle)
-        return {"train_energy_joules": (end - self._start) / 1000}
-
-
-def inference(network: Network, batches: Batches, index: IntArray, passes: int) -> dict[str, float]:
-    """Throughput at a fixed large batch and latency at batch 1, warm and synchronised."""
-    device = batches.device
-    many = np.resize(index, PREDICT_BATCH)
-    large = _repeat(
-        lambda: log_probs(network, batches, many, passes=passes, batch=PREDICT_BATCH, seed=0),
-        device,
+    Otherwise convolutions may take the fastest algorithm, and round as it likes.
+    """
+    if device.type != "cuda":
+        return nullcontext()
+    exact = precision == "float32"
+    flags: AbstractContextManager[None] = torch.backends.cudnn.flags(
+        enabled=True, benchmark=not exact, deterministic=exact, allow_tf32=not exact
     )
-    single = _repeat(
-        lambda: log_probs(network, batches, index[:1], passes=passes, batch=1, seed=0), device
-    )
+    return flags
+
+
+def predictions(
+    network: Network, batches: Batches, index: IntArray, *, passes: int, seed: int, repeat: bool
+) -> tuple[FloatArray, dict[str, float]]:
+    """Predict a part at a fixed large batch, and take the time.
+
+    Args:
+        network: trained.
+        batches: where the images come from.
+        index: ``(n,)`` which images.
+        passes: stochastic passes with dropout.
+        seed: of the dropout masks.
+        repeat: whether to warm up, and to predict as often as a stable time needs.
+
+    Returns:
+        ``(n, classes)`` log-probabilities, and images per second: warm, synchronised, from
+        indices to results on the host.
+    """
+
+    def work(part: IntArray) -> FloatArray:
+        return log_probs(network, batches, part, passes=passes, batch=PREDICT_BATCH, seed=seed)
+
+    if repeat:
+        work(index[:PREDICT_BATCH])
+    predicted, seconds = _repeat(lambda: work(index), 1, 50 if repeat else 1)
+    return predicted, {"predict_images_per_second": len(index) / float(np.median(seconds))}
+
+
+def latency(network: Network, batches: Batches, index: IntArray, passes: int) -> dict[str, float]:
+    """Milliseconds to predict one image alone, warm: the median and the 95 % point."""
+    network.eval()
+    with seeded(0), torch.inference_mode():
+
+        def work() -> torch.Tensor:
+            return pool(batch_views(network, batches, index[:1], passes)).cpu()
+
+        work()  # warm-up
+        _, seconds = _repeat(work, 20, 50)
     return {
-        "predict_images_per_second": PREDICT_BATCH / float(np.median(large)),
-        "latency_ms": 1000 * float(np.median(single)),
-        "latency_95_ms": 1000 * float(np.percentile(single, 95)),
+        "latency_ms": 1000 * float(np.median(seconds)),
+        "latency_95_ms": 1000 * float(np.percentile(seconds, 95)),
     }
 
 
-def _repeat(work: Callable[[], object], device: torch.device) -> list[float]:
-    work()  # warm-up
-    synchronise(device)
+def _repeat(
+    work: Callable[[], _Result], at_least: int, at_most: int
+) -> tuple[_Result, list[float]]:
+    """Time some work, whose result is on the host, as often as a stable median needs."""
     seconds: list[float] = []
-    while not seconds or (sum(seconds) < _SECONDS and len(seconds) < 50):
+    while len(seconds) < at_least or (sum(seconds) < _SECONDS and len(seconds) < at_most):
         started = time.perf_counter()
-        work()
-        synchronise(device)
+        result = work()
         seconds.append(time.perf_counter() - started)
-    return seconds
+    return result, seconds
 
 
 def size(network: Network, batches: Batches, index: IntArray, passes: int) -> dict[str, float]:
     """Parameters, and floating-point operations to predict one image."""
     network.eval()
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        views(network, batches(index[:1]), passes)
+        batch_views(network, batches, index[:1], passes)
     return {
         "parameters": float(sum(p.numel() for p in network.parameters())),
         "predict_flops_per_image": float(counter.get_total_flops()),

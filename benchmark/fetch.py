@@ -103,8 +103,7 @@ def check(dataset: Dataset, root: Path) -> Check:
         absent = [path for path in samples.images if not path.is_file()]
         if absent:
             problems.append(f"{len(absent)} image files are missing, such as {absent[0]}")
-    name = dataset.name + dataset.argument
-    return Check(name, samples.classes, counts, tuple(problems), bool(dataset.known_counts))
+    return Check(dataset.name, samples.classes, counts, tuple(problems), bool(dataset.known_counts))
 
 
 def prepare(dataset: Dataset, root: Path, progress: Progress | None = None) -> Check:

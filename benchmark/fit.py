@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from benchmark.batches import Batches
 from benchmark.folds import Parts
 from benchmark.network import build
 from benchmark.plan import Fit
-from benchmark.predict import log_probs
 from benchmark.store import Record, Store
 from benchmark.train import DivergedError, train
 
@@ -36,6 +36,7 @@ class Material:
         posterior: ``(n, classes)`` or None.
         parts: indices of the train, calibration and test part.
         weights_file: local pretrained weights, if any.
+        decode_seconds: that decoding the images took in this run, or finding them decoded.
     """
 
     images: npt.NDArray[np.uint8]
@@ -46,6 +47,7 @@ class Material:
     posterior: FloatArray | None
     parts: Parts
     weights_file: Path | None
+    decode_seconds: float = 0.0
 
 
 def make(fit: Fit, material: Material, store: Store, device_name: str, share: int) -> str | None:
@@ -56,7 +58,7 @@ def make(fit: Fit, material: Material, store: Store, device_name: str, share: in
         material: the images.
         store: where the record goes.
         device_name: ``cpu`` or ``cuda``.
-        share: how many fits run on the machine at once; recorded beside the costs.
+        share: up to how many fits run on the machine at once; recorded beside the costs.
 
     Returns:
         None, or why the fit failed.
@@ -64,11 +66,12 @@ def make(fit: Fit, material: Material, store: Store, device_name: str, share: in
     torch.set_num_threads(1 if device_name == "cpu" else torch.get_num_threads())
     device = torch.device(device_name)
     try:
-        record = _record(fit, material, device, share)
+        with cost.precisely(device, fit.task.settings.precision):
+            record = _record(fit, material, device, share)
     except DivergedError as error:
         reason = f"training diverged: {error}"
-    except torch.OutOfMemoryError as error:
-        reason = f"out of memory: {str(error).splitlines()[0]}"
+    except Exception as error:  # a plug-in's own, or no memory: the other fits go on
+        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
     else:
         store.write(fit.key, record)
         return None
@@ -94,8 +97,8 @@ def _record(fit: Fit, material: Material, device: torch.device, share: int) -> R
     if device.type == "cuda":
         network = network.to(memory_format=torch.channels_last)
     batches = Batches(images, network.normalisation, device, settings.precision)
-    stopwatch, energy = cost.Stopwatch(device), cost.Energy(device)
-    train(
+    stopwatch, warming = cost.Stopwatch(device), cost.Stopwatch(device)
+    step = train(
         network,
         batches,
         material.labels,
@@ -106,27 +109,34 @@ def _record(fit: Fit, material: Material, device: torch.device, share: int) -> R
         settings=settings,
         seed=seed,
         stopwatch=stopwatch,
+        warming=warming,
     )
     batch = min(settings.batch, len(parts.train))
     trained = len(parts.train) // batch * batch * settings.epochs
     costs = {
         "train_seconds": stopwatch.seconds,
         "train_images_per_second": trained / stopwatch.seconds,
-        **energy.read(),
-        **memory.read(),
-        **cost.size(network, batches, parts.test, fit.passes),
-        **cost.inference(network, batches, parts.test, fit.passes),
+        "warm_up_seconds": warming.seconds,
+        "decode_seconds": material.decode_seconds,
+        "train_flops_per_image": step.flops_per_image,
     }
+    if stopwatch.joules is not None and share == 1:  # counted for the whole device
+        costs["train_energy_joules"] = stopwatch.joules
+    costs |= {f"{where}_memory_mib": peak for where, peak in memory.read().items()}
+    mode = step.mode
+    del step  # its gradients are no part of what prediction needs
+    network.zero_grad(set_to_none=True)
+    memory = cost.PeakMemory(device)
     arrays: dict[str, Any] = {}
     for part in ("calibration", "test"):
         index = getattr(parts, part)
-        arrays[f"{part}_log_probs"] = log_probs(
+        arrays[f"{part}_log_probs"], speed = cost.predictions(
             network,
             batches,
             index,
             passes=fit.passes,
-            batch=cost.PREDICT_BATCH,
             seed=fit.task.seed("member", fit.member, part),
+            repeat=part == "test",
         )
         arrays[f"{part}_labels"] = material.labels[index].astype(np.int64)
         arrays[f"{part}_ids"] = material.ids[index]
@@ -134,6 +144,12 @@ def _record(fit: Fit, material: Material, device: torch.device, share: int) -> R
             arrays[f"{part}_groups"] = material.groups[index]
         if material.posterior is not None:
             arrays[f"{part}_posterior"] = material.posterior[index].astype(np.float32)
+    costs |= speed  # of the test part
+    costs |= {f"predict_{where}_memory_mib": peak for where, peak in memory.read().items()}
+    costs |= cost.size(network, batches, parts.test, fit.passes)
+    costs |= cost.latency(network, batches, parts.test, fit.passes)
+    if not all(np.isfinite(a).all() for n, a in arrays.items() if n.endswith("log_probs")):
+        raise DivergedError("the last steps left predictions that are not finite")
     info = {
         "fit": fit.describe(),
         "classes": list(material.classes),
@@ -142,6 +158,7 @@ def _record(fit: Fit, material: Material, device: torch.device, share: int) -> R
         ).tolist(),
         "seed": seed,
         "environment": environment(device),
+        "step": mode,
         "costs": costs,
         "fits_at_once": share,
     }
@@ -150,9 +167,6 @@ def _record(fit: Fit, material: Material, device: torch.device, share: int) -> R
 
 def environment(device: torch.device) -> dict[str, str]:
     """Versions and hardware that a fit was made with."""
-    import timm
-    import torchvision
-
     return {
         "hardware": cost.hardware(device),
         "device": device.type,
@@ -160,8 +174,8 @@ def environment(device: torch.device) -> dict[str, str]:
         "platform": platform.platform(terse=True),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "timm": timm.__version__,
+        "torchvision": version("torchvision"),
+        "timm": version("timm"),
         "numpy": np.__version__,
         "benchmark": __version__,
     }

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cache, cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -80,21 +79,23 @@ class Bins:
     @cached_property
     def accuracy(self) -> Floats:
         """Accuracy of each bin, smoothed by one image that keeps the model's word."""
-        word = np.divide(self.expected, self.counts, where=self.counts > 0, out=np.zeros(self.bins))
-        return (self.hits + word) / (self.counts + 1)
+        return (self.hits + self._word) / (self.counts + 1)
 
     @cached_property
     def deviation(self) -> Floats:
         """Standard deviation of the hits of each bin, given the truth that was observed."""
-        return self._deviation(self.counts * self.accuracy * (1 - self.accuracy))
+        single = np.sqrt(self.accuracy * (1 - self.accuracy))
+        if self.groups is None:
+            return single * np.sqrt(self.counts)
+        return single * np.sqrt(np.diag(self._crowding))
 
     @cached_property
     def floor(self) -> Floats:
         """Hits of each bin if the model were perfectly calibrated, ``(DRAWS, bins)``.
 
         The labels are drawn from the model's own probabilities. Images of a group do not err
-        independently, so with groups the gaps are drawn from their covariance between groups,
-        and never with less variance than independent labels have.
+        independently, so with groups the hits are drawn from a normal distribution with the
+        variance of such labels and the correlation that is seen within groups.
         """
         if self.groups is not None:
             doubt = self.confidence * (1 - self.confidence)
@@ -114,69 +115,136 @@ class Bins:
         Args:
             gaps: ``(bins,)`` how many more hits are to be expected than the model says.
         """
-        share = np.divide(
-            self.expected + gaps, self.counts, where=self.counts > 0, out=np.zeros(self.bins)
-        )
-        share = np.clip(share, 0, 1)
+        share = np.clip(self._word + gaps / np.maximum(self.counts, 1), 0, 1)
+        # A bin with a gap also adds to the error by how many images fall into it.
+        moved = self._composition * (share - self._word)
         if self.groups is not None:
-            return self._clustered(gaps, self.counts * share * (1 - share))[:LADDER_DRAWS]
+            doubt = self.counts * share * (1 - share)
+            return self._clustered(gaps, doubt)[:LADDER_DRAWS] + moved
         generator = np.random.default_rng([self.seed, 1])
         counts = self.counts.astype(int)
         # One row a bin: numpy sets its binomial sampler up once for each pair of arguments.
         hits = generator.binomial(counts[:, None], share[:, None], (self.bins, LADDER_DRAWS))
-        return hits.T.astype(np.float64)
+        return hits.T + moved
+
+    @cached_property
+    def _word(self) -> Floats:
+        """Mean confidence of each bin, 0 where it is empty."""
+        return self._sums(self.confidence) / np.maximum(self.counts, 1)
+
+    @cached_property
+    def _composition(self) -> Floats:
+        """How many more images each bin has in another sample, ``(LADDER_DRAWS, bins)``."""
+        generator = np.random.default_rng([self.seed, 4])
+        if self.groups is None:
+            drawn = generator.multinomial(self.images, self.counts / self.images, LADDER_DRAWS)
+            return drawn - self.counts
+        counts = self._by_group
+        weights = generator.multinomial(
+            len(counts), np.full(len(counts), 1 / len(counts)), LADDER_DRAWS
+        )
+        numbers = weights @ counts
+        numbers *= self.images / numbers.sum(1, keepdims=True)
+        moved: Floats = (numbers - self.counts) * Groups(self.groups).wider(self.confidence)
+        return moved
 
     # --- groups ----------------------------------------------------------------------------
 
-    @cached_property
-    def _covariance(self) -> Floats:
-        """Covariance of the gaps over groups, widened for how few groups there are."""
+    @property
+    def _by_group(self) -> Floats:
+        """Images of each group in each bin, ``(groups, bins)``."""
         assert self.groups is not None
-        cells = self.groups * self.bins + self.index
         number = int(self.groups.max()) + 1
-        gaps = np.bincount(cells, self.hit - self.confidence, number * self.bins)
-        gaps = gaps.reshape(number, self.bins)
-        sizes = np.bincount(self.groups, minlength=number)
-        residuals = gaps - sizes[:, None] / self.images * gaps.sum(0)
-        covariance: Floats = residuals.T @ residuals
-        return covariance * inflation(sizes)
+        cells = self.groups * self.bins + self.index
+        counts = np.bincount(cells, minlength=number * self.bins)
+        return counts.reshape(number, self.bins).astype(np.float64)
+
+    @cached_property
+    def _crowding(self) -> Floats:
+        """Covariance of the hits of two bins, over the deviations of one image of each.
+
+        Two images of a group err together with one correlation, estimated from all such pairs.
+        It is widened for how few groups there are.
+        """
+        assert self.groups is not None
+        groups = Groups(self.groups)
+        own = self.accuracy[self.index]
+        residuals, deviations = self.hit - own, np.sqrt(own * (1 - own))
+        sums = np.bincount(self.groups, residuals)[:, None].astype(np.float64)
+        seen = (groups.residuals(sums) ** 2).sum() - (residuals**2).sum()
+        possible = (np.bincount(self.groups, deviations) ** 2).sum() - (deviations**2).sum()
+        correlation = min(max(seen / max(possible, 1e-9), 0.0), 1.0)
+        crowding: Floats = correlation * self._by_group.T @ self._by_group
+        crowding += (1 - correlation) * np.diag(self.counts)
+        return crowding * groups.wider(residuals) ** 2
 
     @cached_property
     def _correlated(self) -> Floats:
-        """Standard normal draws with the correlation of the gaps, ``(DRAWS, bins)``."""
-        deviation = np.sqrt(np.diag(self._covariance))
-        deviation[deviation == 0] = 1
-        correlation = self._covariance / np.outer(deviation, deviation)
-        np.fill_diagonal(correlation, 1)
-        weights, vectors = np.linalg.eigh(correlation)
+        """Normal draws with that covariance, ``(DRAWS, bins)``."""
+        weights, vectors = np.linalg.eigh(self._crowding)
         root = vectors * np.sqrt(np.maximum(weights, 0))
         normal = np.random.default_rng([self.seed, 2]).standard_normal((DRAWS, self.bins))
-        values: Floats = normal @ root.T
-        return values
+        draws: Floats = normal @ root.T
+        return draws
 
     def _sums(self, values: Floats) -> Floats:
         return np.bincount(self.index, values, self.bins).astype(np.float64)
 
-    def _deviation(self, independent: Floats) -> Floats:
-        if self.groups is None:
-            return np.sqrt(independent)
-        return np.sqrt(np.maximum(np.diag(self._covariance), independent))
-
     def _clustered(self, gaps: Floats, independent: Floats) -> Floats:
-        hits = self.expected + gaps + self._correlated * self._deviation(independent)
+        single = np.sqrt(
+            np.divide(independent, self.counts, where=self.counts > 0, out=np.zeros(self.bins))
+        )
+        hits: Floats = self.expected + gaps + self._correlated * single
         return np.clip(hits, 0, self.counts)
 
 
-def effective_groups(sizes: npt.NDArray[Any]) -> float:
-    """Number of equal groups that vary as much as these unequal ones: ``(sum s)^2 / sum s^2``."""
-    return float(sizes.sum() ** 2 / (sizes.astype(float) ** 2).sum())
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """Images that hang together: what can be learned from few and unequal groups.
 
+    Attributes:
+        codes: ``(n,)`` the group of each image, 0, 1, ...
+    """
 
-def inflation(sizes: npt.NDArray[Any]) -> float:
-    """Factor on a variance estimated between groups of these sizes, for their small number."""
-    effective = max(effective_groups(sizes), 1.5)
-    quantile = distributions.t.ppf(0.975, effective - 1) / distributions.norm.ppf(0.975)
-    return float(quantile**2 * effective / (effective - 1))
+    codes: IntArray
+
+    @cached_property
+    def sizes(self) -> Floats:
+        """Images in each group."""
+        return np.bincount(self.codes).astype(np.float64)
+
+    def residuals(self, sums: Floats) -> Floats:
+        """Deviations of the groups' sums ``(groups, columns)`` from their shares of the total.
+
+        A large group draws the total to itself, so that its deviation is too small; dividing by
+        the root of one minus its share mends that (CR2, Bell & McCaffrey 2002). The sum of their
+        squares is the variance of the total.
+        """
+        share = self.sizes[:, None] / self.sizes.sum()
+        return np.asarray((sums - share * sums.sum(0)) / np.sqrt(np.maximum(1 - share, 1e-9)))
+
+    def wider(self, values: Floats) -> float:
+        """Factor on standard deviations that are estimated from so few groups of ``(n,)``."""
+        degrees = self.degrees(values[:, None])[0]
+        return float(distributions.t.ppf(0.975, degrees) / distributions.norm.ppf(0.975))
+
+    def degrees(self, values: Floats) -> Floats:
+        """Degrees of freedom of the variance between groups of ``(n, columns)``.
+
+        Satterthwaite's, from the variances within and between groups: the more the groups
+        differ, the more a few large ones decide.
+        """
+        n, sizes = self.sizes.sum(), self.sizes[:, None]
+        centred = values - values.mean(0)
+        variance = (centred**2).mean(0)
+        sums = np.zeros((len(sizes), values.shape[1]))
+        np.add.at(sums, self.codes, centred)
+        pairs = max(float((sizes**2).sum() - n), 1e-9)
+        between = np.clip(((sums**2).sum(0) - n * variance) / pairs, 0, variance)
+        each = (variance - between) * sizes + between * sizes**2
+        total = np.where(variance > 0, (each**2).sum(0), 1.0)
+        degrees = np.where(variance > 0, each.sum(0) ** 2 / total, len(sizes)) - 1
+        return np.asarray(np.maximum(degrees, 1.0))
 
 
 @dataclass(frozen=True)
@@ -235,9 +303,10 @@ def inversion_intervals(
 ) -> Floats:
     """Intervals for true calibration errors, by inverting the noise-floor test.
 
-    The true gaps that are tried lie on one path through the observed ones (:func:`path`); between
-    two of them the points of the drawn errors are interpolated. An interval always contains the
-    observed value, which is biased upwards and can lie above all plausible truths.
+    The true gaps that are tried lie on one path through the observed ones (:func:`path`). Each end
+    is found by bisection along it, and by interpolation between the last two candidates. An
+    interval always contains the observed value, which is biased upwards and can lie above all
+    plausible truths.
 
     Args:
         seeds: one set of bins a seed; the errors are averaged over seeds.
@@ -247,23 +316,35 @@ def inversion_intervals(
     Returns:
         ``(errors, alphas, 2)`` lower and upper ends.
     """
-    tails = np.array([[alpha / 2, 1 - alpha / 2] for alpha in alphas])
-    points = np.zeros((len(errors), len(LADDER), *tails.shape))
-    for rung, stretch in enumerate(LADDER):
+    levels = [level for alpha in alphas for level in (1 - alpha / 2, alpha / 2)]
+
+    @cache
+    def rung(number: int) -> Floats:
+        """Points of the drawn errors under one candidate, ``(errors, levels)``."""
+        points = np.zeros((len(errors), len(levels)))
         for bins in seeds:
-            hits = bins.draw(path(bins, stretch))
-            for number, (error, _) in enumerate(errors):
-                points[number, rung] += np.quantile(error(hits, bins), tails) / len(seeds)
-    ends = np.empty((len(errors), len(alphas), 2))
-    for number, (error, truth) in enumerate(errors):
+            hits = bins.draw(path(bins, LADDER[number]))
+            points += [np.quantile(error(hits, bins), levels) for error, _ in errors]
+        return points / len(seeds)
+
+    ends = np.empty((len(errors), len(levels)))
+    for e, (error, truth) in enumerate(errors):
         value = np.mean([error(bins.hits[None], bins)[0] for bins in seeds])
-        floor = np.quantile(floor_draws(seeds, error), tails[:, 1])
-        for level in range(len(alphas)):
-            for side in range(2):
-                drawn = np.maximum.accumulate(points[number, :, level, 1 - side])
-                stretch = np.interp(value, drawn, LADDER)
-                true = np.mean([truth((b.expected + path(b, stretch))[None], b)[0] for b in seeds])
-                ends[number, level, side] = true
-            low = 0.0 if value <= floor[level] else ends[number, level, 0]
-            ends[number, level] = min(low, value), max(ends[number, level, 1], value)
-    return ends
+        drawn = floor_draws(seeds, error)
+        for column, level in enumerate(levels):
+            below, above = 0, len(LADDER) - 1
+            while above - below > 1:
+                middle = (below + above) // 2
+                if rung(middle)[e, column] <= value:
+                    below = middle
+                else:
+                    above = middle
+            points = [rung(below)[e, column], rung(above)[e, column]]
+            stretch = float(np.interp(value, points, LADDER[[below, above]]))
+            true = np.mean([truth((b.expected + path(b, stretch))[None], b)[0] for b in seeds])
+            if level < 0.5:
+                ends[e, column] = max(true, value)
+            else:
+                inside = value <= np.quantile(drawn, level)
+                ends[e, column] = 0.0 if inside else min(true, value)
+    return ends.reshape(len(errors), len(alphas), 2)

@@ -20,6 +20,8 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional
 
 from benchmark.api import InputError, Samples, require
 
@@ -287,9 +289,8 @@ def _decode(path: Path, grey: bool, size: int | None) -> Pixels:
 def _to_array(image: Image.Image, size: int | None) -> Pixels:
     """As ``(channels, height, width)``, resized to a square unless ``size`` is None."""
     if size is not None and image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
-    pixels = np.asarray(image, dtype=np.uint8)
-    return np.ascontiguousarray(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1))
+        image = functional.resize(image, [size, size], InterpolationMode.BILINEAR)
+    return np.ascontiguousarray(functional.pil_to_tensor(image).numpy())
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:

@@ -19,9 +19,23 @@ from benchmark.registry import select_glob
 from benchmark.store import Record, Store, UnreadableRecordError, write_atomically
 
 STORE = "store"
-_SUMMED = ("train_seconds", "train_energy_joules", "parameters", "predict_flops_per_image")
-_LATENCIES = ("latency_ms", "latency_95_ms")
-_PEAKS = ("host_memory_mib", "device_memory_mib")
+_SUMMED = (
+    "train_seconds",
+    "warm_up_seconds",
+    "train_energy_joules",
+    "train_flops_per_image",
+    "parameters",
+    "predict_flops_per_image",
+    "latency_ms",
+    "latency_95_ms",
+)
+_LARGEST = (
+    "decode_seconds",  # once for all members
+    "host_memory_mib",
+    "device_memory_mib",
+    "predict_host_memory_mib",
+    "predict_device_memory_mib",
+)
 
 
 @dataclass(frozen=True)
@@ -32,12 +46,14 @@ class Content:
         predictions: of every cell whose records are all there.
         costs: tidy, with the hardware: each method is charged for every fit that it uses.
         missing: a sentence for each cell that lacks something.
+        notes: sentences on how calibrators were fitted.
         environment: what the fits were made with.
     """
 
     predictions: list[Predictions]
     costs: pd.DataFrame
     missing: list[str]
+    notes: list[str]
     environment: dict[str, str]
 
 
@@ -49,6 +65,7 @@ def load(folder: Path, listing: Manifest) -> Content:
     costs: list[dict[str, Any]] = []
     missing: list[str] = []
     environments: dict[str, dict[str, None]] = {}
+    unlearnt: dict[tuple[str, str], list[str]] = {}
     for entry in sorted(listing.entries, key=lambda e: (e.preset, e.dataset, e.backbone, e.seed)):
         keys = [*entry.fits, *([entry.calibration] if entry.calibration else [])]
         try:
@@ -61,6 +78,8 @@ def load(folder: Path, listing: Manifest) -> Content:
         fits = [records[key] for key in entry.fits]
         calibration = records[entry.calibration] if entry.calibration else None
         predictions.append(_predictions(entry, fits, calibration))
+        if calibration is not None and calibration.info["calibration_errors"] == 0:
+            unlearnt.setdefault((entry.method, entry.dataset), []).append(entry.fold)
         costs += _costs(entry, fits, calibration)
         for record in fits:
             for name, value in record.info["environment"].items():
@@ -70,6 +89,11 @@ def load(folder: Path, listing: Manifest) -> Content:
         predictions,
         pd.DataFrame(costs, columns=columns),
         missing,
+        [
+            f"{method} on {dataset} ({', '.join(folds)}): no calibration image is misclassified, "
+            "so the calibrator could only learn to be surer."
+            for (method, dataset), folds in unlearnt.items()
+        ],
         {name: ", ".join(sorted(values)) for name, values in sorted(environments.items())},
     )
 
@@ -117,7 +141,7 @@ def regenerate(
     tables = stats.summarise(
         content.predictions, metrics=metric_names, against=against, alpha=alpha
     )
-    notes = [p["note"] for p in listing.presets.values() if p["note"]]
+    notes = [p["note"] for p in listing.presets.values() if p["note"]] + content.notes
     notes += [f"{name}: {note}" for name, listed in listing.notes.items() for note in listed]
     report.write(
         folder,
@@ -127,6 +151,7 @@ def regenerate(
         [{"name": name, **definition} for name, definition in listing.methods.items()],
         {"command": "; ".join(listing.commands), **content.environment},
         against,
+        alpha,
     )
     return content.missing
 
@@ -160,9 +185,9 @@ def _costs(entry: Entry, fits: list[Record], calibration: Record | None) -> list
     charged: dict[str, float] = {"fits": len(fits)}
     for name in common:
         values = [costs[name] for costs in each]
-        if name in _SUMMED or name in _LATENCIES:
+        if name in _SUMMED:
             charged[name] = sum(values)
-        elif name in _PEAKS:
+        elif name in _LARGEST:
             charged[name] = max(values)
         elif name == "predict_images_per_second":  # members predict one after the other
             charged[name] = 1 / sum(1 / value for value in values)
@@ -171,7 +196,6 @@ def _costs(entry: Entry, fits: list[Record], calibration: Record | None) -> list
     charged["calibrate_seconds"] = (
         calibration.info["costs"]["calibrate_seconds"] if calibration else 0.0
     )
-    hardware = " + ".join(sorted({record.info["environment"]["hardware"] for record in fits}))
     where = {
         "preset": entry.preset,
         "dataset": entry.dataset,
@@ -179,9 +203,15 @@ def _costs(entry: Entry, fits: list[Record], calibration: Record | None) -> list
         "method": entry.method,
         "fold": entry.fold,
         "seed": entry.seed,
-        "hardware": hardware,
+        "hardware": " + ".join(sorted({_hardware(record) for record in fits})),
     }
     return [where | {"metric": name, "value": value} for name, value in charged.items()]
+
+
+def _hardware(record: Record) -> str:
+    """What a fit was timed on, and whether it may have shared it: costs differ by both."""
+    name, at_once = str(record.info["environment"]["hardware"]), record.info["fits_at_once"]
+    return f"{name}, up to {at_once} fits at once" if at_once > 1 else name
 
 
 def _missing(store: Store, entry: Entry, keys: list[str]) -> str:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from benchmark.api import Dataset, InputError
-from benchmark.plan import Cell
+from benchmark.plan import Cell, digest
 from benchmark.presets import Preset
 from benchmark.registry import parameters_of
 from benchmark.store import write_atomically
@@ -24,7 +26,10 @@ NAME = "manifest.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One cell: what it is, and the keys of its records."""
+    """One cell: what it is, and the keys of its records.
+
+    Settings and data are digests: cells that differ in them are never compared.
+    """
 
     preset: str
     dataset: str
@@ -32,6 +37,8 @@ class Entry:
     method: str
     fold: str
     seed: int
+    settings: str
+    data: str
     fits: tuple[str, ...]
     calibration: str | None
 
@@ -63,18 +70,25 @@ class Manifest:
 
     def extend(
         self,
-        cells: Iterable[Cell],
+        cells: Sequence[Cell],
         datasets: Iterable[Dataset],
         presets: Iterable[Preset],
         notes: Mapping[str, list[str]],
         command: str,
     ) -> Manifest:
-        """This manifest with more cells."""
-        entries = {entry.cell: entry for entry in self.entries}
+        """This manifest with more cells, and without those of other settings or data there."""
+        new = [_entry(cell) for cell in cells]
+        settings = {(e.preset, e.dataset, e.backbone): e.settings for e in new}
+        data = {(e.preset, e.dataset, e.backbone, e.fold, e.seed): e.data for e in new}
+        kept = [
+            e
+            for e in self.entries
+            if settings.get((e.preset, e.dataset, e.backbone), e.settings) == e.settings
+            and data.get((e.preset, e.dataset, e.backbone, e.fold, e.seed), e.data) == e.data
+        ]
+        entries = {entry.cell: entry for entry in (*kept, *new)}
         methods = dict(self.methods)
         for cell in cells:
-            entry = _entry(cell)
-            entries[entry.cell] = entry
             methods[cell.method.name] = {
                 "summary": cell.method.summary,
                 "paper": cell.method.paper,
@@ -110,6 +124,27 @@ class Manifest:
         write_atomically(folder / NAME, text.encode() + b"\n")
 
 
+def add(
+    folder: Path,
+    cells: Sequence[Cell],
+    datasets: Iterable[Dataset],
+    presets: Iterable[Preset],
+    notes: Mapping[str, list[str]],
+    command: str,
+) -> int:
+    """Add cells to the manifest of a results folder; runs at the same time wait for each other.
+
+    Returns:
+        How many cells had to leave, since their data sets were run with other settings or data.
+    """
+    (folder / "store").mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "store" / ".lock"):
+        old = read(folder)
+        new = old.extend(cells, datasets, presets, notes, command)
+        new.write(folder)
+    return len({entry.cell for entry in old.entries} - {entry.cell for entry in new.entries})
+
+
 def read(folder: Path) -> Manifest:
     """The manifest of a results folder; an empty one where there is none yet.
 
@@ -141,6 +176,8 @@ def _entry(cell: Cell) -> Entry:
         method=cell.method.name,
         fold=task.replicate.fold,
         seed=task.replicate.seed,
+        settings=digest(dataclasses.asdict(task.settings)),
+        data=task.data,
         fits=tuple(fit.key for fit in cell.fits),
         calibration=cell.calibration,
     )

@@ -262,17 +262,19 @@ class Binned(Metric):
         truth: what it estimates, of hits without noise; the same function unless it corrects
             for noise.
         floor_removed: whether the mean of the noise floor is taken off the value.
+        interval: whether the inversion interval holds its coverage for it (it was measured).
     """
 
     bins: Callable[[Sample], Bins]
     of: Callable[[Floats, Bins], Floats]
     truth: Callable[[Floats, Bins], Floats] | None = None
     floor_removed: bool = False
+    interval: bool = True
 
     @property
     def computed(self) -> str:
         """How its uncertainty is got, in words."""
-        return "bins; noise floor and inversion interval"
+        return "bins; noise floor" + " and inversion interval" * self.interval
 
     def value(self, sample: Sample) -> float:
         """The error of the observed hits."""
@@ -468,7 +470,7 @@ def _sweep(sample: Sample, correct: Floats) -> Floats:
         correct = np.repeat(np.add.reduceat(correct, starts, axis=1) / sizes, sizes, axis=1)
     hits = np.pad(np.cumsum(correct, axis=1), ((0, 0), (1, 0)))
     expected = np.r_[0.0, np.cumsum(confidence)]
-    error = np.abs(hits[:, -1] - expected[-1]) / n
+    error: Floats = np.abs(hits[:, -1] - expected[-1]) / n
     monotone = np.arange(len(correct))
     for bins in range(2, n + 1):
         edges = np.arange(bins + 1) * n // bins
@@ -479,8 +481,7 @@ def _sweep(sample: Sample, correct: Floats) -> Floats:
         if not len(monotone):
             break
         error[monotone] = np.abs(inside[kept] - np.diff(expected[edges])).sum(1) / n
-    values: Floats = error
-    return values
+    return error
 
 
 def _smooth(sample: Sample, correct: Floats) -> Floats:
@@ -519,8 +520,8 @@ def smooth_ece(confidence: Floats, correct: Floats) -> Floats:
         curve = np.roll(np.fft.irfft(product, size), -(points // 2), axis=1)[:, :points]
         cell = np.clip((at * (points - 1)).astype(int), 0, points - 2)
         share = at * (points - 1) - cell
-        values: Floats = curve[:, cell] * (1 - share) + curve[:, cell + 1] * share
-        return values
+        between: Floats = curve[:, cell] * (1 - share) + curve[:, cell + 1] * share
+        return between
 
     def error(rows: IntArray, width: float) -> Floats:
         at = np.linspace(0, 1, max(round(10 / width), 200))
@@ -719,6 +720,7 @@ METRICS: dict[str, Metric] = {
             source="Naeini et al. 2015",
             bins=_equal_width,
             of=_mce,
+            interval=False,
         ),
         Relabelled(
             name="ece_smooth",

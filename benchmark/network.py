@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmark.api import InputError, Recipe, require
+from benchmark.seeding import derive
 
 SMALL = "small"
 _WIDTH = 16
@@ -107,7 +108,8 @@ def build(
 
     Args:
         backbone: ``small`` or a timm name.
-        weights: ``none``, ``imagenet`` (from the hub), or anything else with ``weights_file``.
+        weights: ``none``, ``imagenet:TAG`` (from the hub), or anything else with
+            ``weights_file``.
         weights_file: local weights (``.safetensors``, or a state dict saved by torch).
         classes: number of classes.
         channels: channels of the images; timm backbones see grey images as three channels.
@@ -124,7 +126,7 @@ def build(
     parts = []
     for head in range(recipe.heads):
         pretrained = weights if head == 0 else "none"  # only the first trunk is kept
-        with seeded(seed + head):
+        with seeded(derive(seed, "head", head)):
             if backbone == SMALL:
                 parts.append(_small(classes, channels))
             else:
@@ -134,9 +136,14 @@ def build(
     norms = [first_norm for _ in parts] if first_norm is not None else None
     dropout = recipe.dropout
     if recipe.dropout_at == "everywhere":
-        for module in trunk.modules():
-            if isinstance(module, nn.modules.dropout._DropoutNd):
-                module.p = dropout
+        layers = [m for m in trunk.modules() if isinstance(m, nn.modules.dropout._DropoutNd)]
+        require(
+            bool(layers),
+            f"backbone {backbone} has no dropout layer inside: dropout_at=everywhere would be the "
+            "same as classifier",
+        )
+        for layer in layers:
+            layer.p = dropout
     return Network(trunk, [part[2] for part in parts], norms, dropout, normalisation)
 
 
@@ -200,16 +207,16 @@ def _timm(name: str, weights: str, file: Path | None, classes: int, size: int) -
     if config is not None and config.fixed_input_size:
         options["img_size"] = size
     try:
-        model: Any = timm.create_model(name, pretrained=weights == "imagenet", **options)
+        model: Any = timm.create_model(name, pretrained=weights.startswith("imagenet"), **options)
     except (OSError, RuntimeError, ValueError, AssertionError) as error:
-        if weights == "imagenet":
+        if weights.startswith("imagenet"):
             raise InputError(
                 f"the ImageNet weights of {name} could not be had ({type(error).__name__}: "
                 f"{_first_line(error)}); without internet give --weights FILE (a local state dict) "
                 "or --weights none"
             ) from error
         raise InputError(f"backbone {name} at {size} pixels: {_first_line(error)}") from error
-    if weights not in ("imagenet", "none"):
+    if weights != "none" and not weights.startswith("imagenet"):
         assert file is not None
         _load(model, file)
     classifier = model.get_classifier()
@@ -239,12 +246,25 @@ def check_backbone(name: str) -> None:
 
     import timm
 
-    if not timm.is_model(name):
+    try:
+        known = timm.is_model(name) and timm.get_pretrained_cfg(name, allow_unregistered=False)
+    except RuntimeError:  # the model exists, but not with these weights
+        known = False
+    if not known and not (timm.is_model(name) and "." not in name):
         near = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=3)
         raise InputError(
             f"unknown backbone {name!r}; did you mean {', '.join(near) or SMALL}? Any timm model "
             f"name will do, or {SMALL!r}"
         )
+
+
+def pretrained_tag(name: str) -> str:
+    """The full timm name of a backbone's default weights, such as ``resnet50.a1_in1k``."""
+    import timm
+
+    config = timm.get_pretrained_cfg(name)
+    tag = config.tag if config is not None else ""
+    return name if "." in name or not tag else f"{name}.{tag}"
 
 
 def _load(model: Any, file: Path) -> None:

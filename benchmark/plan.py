@@ -14,12 +14,12 @@ import inspect
 import json
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from benchmark.api import Calibrator, Method, Recipe
-from benchmark.presets import Preset, Settings
+from benchmark.presets import Settings
 from benchmark.seeding import derive
 
 FORMAT = 1
@@ -114,38 +114,35 @@ class Cell:
         """Address of its calibrated predictions in the store, if it has a calibrator."""
         if self.calibrator is None:
             return None
-        source = _source(type(self.calibrator))
+        kind: Any = type(self.calibrator)
+        words = ("summary", "paper")
+        parameters = {
+            name: value
+            for name, value in dataclasses.asdict(self.calibrator).items()
+            if name not in words
+        }
         return digest(
             {
                 "format": FORMAT,
                 "fits": [fit.key for fit in self.fits],
-                "calibrator": [self.calibrator.name, source],
+                "calibrator": [parameters, _source(kind)],
             }
         )
 
 
 def make(
-    preset: Preset,
-    methods: Sequence[Method],
-    calibrators: dict[str, Calibrator],
-    tasks: Iterable[Task],
+    methods: Sequence[Method], calibrators: Mapping[str, Calibrator], tasks: Iterable[Task]
 ) -> list[Cell]:
-    """Every method on every task, with the preset's changes to method parameters."""
-    cells = []
-    for task in tasks:
-        for method in methods:
-            fields = {f.name for f in dataclasses.fields(method.recipe)}
-            changes = {k: v for k, v in preset.parameters.items() if k in fields}
-            recipe = dataclasses.replace(method.recipe, **changes)
-            calibrator = calibrators[method.calibrator] if method.calibrator else None
-            cells.append(
-                Cell(
-                    task=task,
-                    method=dataclasses.replace(method, recipe=recipe),
-                    calibrator=calibrator,
-                )
-            )
-    return cells
+    """Every method on every task."""
+    return [
+        Cell(
+            task=task,
+            method=method,
+            calibrator=calibrators[method.calibrator] if method.calibrator else None,
+        )
+        for task in tasks
+        for method in methods
+    ]
 
 
 def distinct_fits(cells: Iterable[Cell]) -> list[Fit]:
@@ -168,11 +165,11 @@ def describe_recipe(recipe: Recipe) -> dict[str, Any]:
 
 
 @functools.cache
-def _source(cls: type) -> str:
+def _source(cls: Any) -> str:
     """A digest of a class's code; comments, docstrings and formatting do not count.
 
-    A plug-in's whole file counts, but for its lists of entries: a helper beside the class may
-    change what it does. Of the engine's own module only the class counts.
+    A plug-in's whole file counts, for a helper beside the class may change what it does; but not
+    its lists of entries and what only they use. Of the engine's own module only the class counts.
     """
     module = sys.modules[cls.__module__]
     try:
@@ -180,7 +177,9 @@ def _source(cls: type) -> str:
     except (OSError, TypeError):  # defined in no file, as in an interactive session
         return f"{cls.__module__}.{cls.__qualname__}"
     tree = ast.parse(textwrap.dedent(text))
-    tree.body = [node for node in tree.body if not _is_listing(node)]
+    tree.body = [node for node in tree.body if not _assigns(node, _LISTS)]
+    used = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    tree.body = [n for n in tree.body if not isinstance(n, ast.Assign) or _assigns(n, used)]
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and _is_docstring(body[0]):
@@ -188,10 +187,12 @@ def _source(cls: type) -> str:
     return f"{cls.__qualname__}:{digest(ast.unparse(tree))}"
 
 
-def _is_listing(node: ast.stmt) -> bool:
-    listed = {"METHODS", "CALIBRATORS", "DATASETS"}
+_LISTS = {"METHODS", "CALIBRATORS", "DATASETS"}
+
+
+def _assigns(node: ast.stmt, names: set[str]) -> bool:
     targets = node.targets if isinstance(node, ast.Assign) else []
-    return any(isinstance(t, ast.Name) and t.id in listed for t in targets)
+    return any(not isinstance(t, ast.Name) or t.id in names for t in targets)
 
 
 def _is_docstring(node: ast.stmt) -> bool:

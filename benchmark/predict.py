@@ -7,6 +7,8 @@ import math
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
 from benchmark.api import FloatArray, IntArray
 from benchmark.batches import Batches
@@ -30,29 +32,30 @@ def log_probs(
         ``(n, classes)`` float32.
     """
     network.eval()
-    pooled = []
     with seeded(seed), torch.inference_mode():
-        for start in range(0, len(index), batch):
-            images = batches(index[start : start + batch])
-            with batches.autocast():
-                logits = views(network, images, passes)
-            pooled.append(pool(logits))
+        pooled = [
+            pool(batch_views(network, batches, index[start : start + batch], passes))
+            for start in range(0, len(index), batch)
+        ]
     return torch.cat(pooled).float().cpu().numpy() if pooled else np.empty((0, 0), np.float32)
+
+
+def batch_views(network: Network, batches: Batches, index: IntArray, passes: int) -> Tensor:
+    """Logits ``(k, passes * heads, classes)`` of ``k`` images, in evaluation mode."""
+    images = batches(index)
+    with batches.autocast():
+        return views(network, images, passes)
 
 
 def views(network: Network, images: Tensor, passes: int) -> Tensor:
     """Logits ``(batch, passes * heads, classes)`` in evaluation mode."""
-    layers = [
-        m for m in network.trunk.modules() if isinstance(m, torch.nn.modules.dropout._DropoutNd)
-    ]
-    inside = [layer for layer in layers if layer.p > 0]
-    if passes == 1 or not inside:
+    inside = list(network.trunk.modules())
+    if passes == 1 or not any(isinstance(m, _DropoutNd) and m.p > 0 for m in inside):
         return network.classify(network.trunk(images), passes, stochastic=passes > 1)
-    for layer in inside:
-        layer.train()
+    for module in inside:  # attention drops out by its own switch, not by that of its layer
+        module.training = not isinstance(module, _BatchNorm)
     logits = [network.classify(network.trunk(images), 1, stochastic=True) for _ in range(passes)]
-    for layer in inside:
-        layer.eval()
+    network.eval()
     return torch.cat(logits, 1)
 
 

@@ -55,6 +55,8 @@ class Settings:
             f"epochs={self.epochs} is not a multiple of cycles={self.cycles}",
         )
         require(self.learning_rate > 0, f"learning_rate={self.learning_rate}: not positive")
+        require(0 <= self.momentum < 1, f"momentum={self.momentum}: it lies in [0, 1)")
+        require(self.weight_decay >= 0, f"weight_decay={self.weight_decay}: not below 0")
         for name, choices in {
             "augment": ("none", "trivial"),
             "precision": ("float32", "bf16"),
@@ -75,7 +77,6 @@ class Preset:
         folds: number of folds (or of independent draws), or ``official``.
         seeds: number of seeds per fold.
         parameters: method parameters that this preset changes wherever a method has them.
-        note: what the tables must say beside results of this preset.
     """
 
     name: str
@@ -84,7 +85,16 @@ class Preset:
     folds: int | Literal["official"]
     seeds: int
     parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    note: str = ""
+
+    @property
+    def note(self) -> str:
+        """What the tables must say beside results of this preset."""
+        if self.settings.select == "last":
+            return ""
+        return (
+            f"{self.name}: the checkpoint was chosen on the same images on which calibrators were "
+            "fitted."
+        )
 
 
 QUICK = Preset(
@@ -154,8 +164,6 @@ PAPER = Preset(
     folds="official",
     seeds=5,
     parameters={"consensus": "logits"},
-    note="The checkpoint was chosen on the same validation images on which calibrators were "
-    "fitted.",
 )
 
 PRESETS = {preset.name: preset for preset in (QUICK, STANDARD, PAPER)}

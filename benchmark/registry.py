@@ -7,6 +7,7 @@ import difflib
 import fnmatch
 import functools
 import importlib
+import math
 import os
 import pkgutil
 from collections.abc import Iterable, Mapping
@@ -51,25 +52,31 @@ def datasets() -> dict[str, Dataset]:
     return _unique("data set", _entries("datasets", "DATASETS", Dataset))
 
 
-def select_methods(text: str) -> list[Method]:
+def select_methods(text: str, changes: Mapping[str, Any] | None = None) -> list[Method]:
     """Methods by name or glob, as typed: ``all``, ``mhml-*``, ``mhml[heads=6]+temperature``.
 
     A method that equals a registered one by value takes its name, so nothing is listed twice.
+
+    Args:
+        text: names with parameters and calibrators, separated by commas.
+        changes: a preset's own values of parameters, where a method has them; what is typed wins.
 
     Raises:
         InputError: an unknown name (with the nearest ones), parameter or calibrator.
     """
     chosen: dict[str, Method] = {}
+    known = {name: _changed(method, changes or {}) for name, method in methods().items()}
+    families = {name: _changed(method, changes or {}) for name, method in _families().items()}
     for word in split_top(text, ","):
         body, *suffixes = split_top(word, "+")
         require(len(suffixes) <= 1, f"{word!r}: one calibrator at most may follow a method")
         name, parameters = _bracket(body)
-        for method in _match_methods(name, parameters):
+        for method in _match_methods(name, parameters, known, families):
             changed = _with_parameters(method, parameters)
             if suffixes:
                 _look_up(suffixes[0], calibrators(), "calibrator")
                 changed = dataclasses.replace(changed, calibrator=suffixes[0])
-            changed = _canonical(changed)
+            changed = _canonical(changed, known)
             chosen.setdefault(changed.name, changed)
     require(bool(chosen), "no method is selected: name at least one (see `list methods`)")
     return list(chosen.values())
@@ -99,7 +106,10 @@ def select_datasets(text: str) -> list[Dataset]:
         for dataset in found:
             label = _label(dataset.name, parameters)
             changed = _replace(dataset, {"name": label, **parameters}, dataset.name)
-            chosen.setdefault(changed.name, changed)
+            require(
+                chosen.setdefault(changed.name, changed) == changed,
+                f"two data sets would be called {changed.name!r}: give each its own [name=...]",
+            )
     require(bool(chosen), "no data set is selected: name at least one (see `list datasets`)")
     return list(chosen.values())
 
@@ -143,8 +153,8 @@ def split_top(text: str, separator: str) -> list[str]:
 # --- finding -------------------------------------------------------------------------------
 
 
-def _entries(folder: str, attribute: str, kind: type[T]) -> list[T]:
-    entries: list[T] = []
+def _entries(folder: str, attribute: str, kind: Any) -> list[Any]:
+    entries = []
     for module in _modules(folder):
         for entry in getattr(module, attribute, ()):
             if not isinstance(entry, kind):
@@ -194,10 +204,21 @@ def _families() -> dict[str, Method]:
 # --- matching ------------------------------------------------------------------------------
 
 
-def _match_methods(name: str, parameters: Mapping[str, str]) -> list[Method]:
-    family = _families().get(name)
+def _changed(method: Method, changes: Mapping[str, Any]) -> Method:
+    fields = {f.name for f in dataclasses.fields(method.recipe)}
+    own = {name: value for name, value in changes.items() if name in fields}
+    return dataclasses.replace(method, recipe=dataclasses.replace(method.recipe, **own))
+
+
+def _match_methods(
+    name: str,
+    parameters: Mapping[str, str],
+    known: Mapping[str, Method],
+    families: Mapping[str, Method],
+) -> list[Method]:
+    family = families.get(name)
     if family is None or family.variants is None:
-        return _match(name, methods(), "method")
+        return _match(name, known, "method")
     return [family] if family.variants[0] in parameters else _each(family)
 
 
@@ -260,10 +281,10 @@ def _with_parameters(method: Method, parameters: Mapping[str, Any]) -> Method:
     return dataclasses.replace(changed, name=_label(name, rest), variants=None)
 
 
-def _canonical(method: Method) -> Method:
+def _canonical(method: Method, registered: Mapping[str, Method]) -> Method:
     """The method under the name of the registered one that equals it by value, if there is one."""
     for calibrator in dict.fromkeys((method.calibrator, None)):
-        for known in methods().values():
+        for known in registered.values():
             if _value(known) == (*_value(method)[:-1], calibrator):
                 if calibrator == method.calibrator:
                     return known
@@ -303,7 +324,10 @@ def _convert(text: Any, like: Any, what: str) -> Any:
         if isinstance(like, bool):
             return {"true": True, "false": False}[text.lower()]
         if isinstance(like, int | float):
-            return type(like)(text)
+            number = type(like)(text)
+            if not math.isfinite(number):
+                raise ValueError
+            return number
     except (KeyError, ValueError):
         kind = {bool: "true or false", int: "a whole number", float: "a number"}[type(like)]
         raise InputError(f"{what}: {text!r} is not {kind}") from None

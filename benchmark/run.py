@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import errno
 import hashlib
-import os
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ import torch
 
 from benchmark import fit as fitting
 from benchmark import folds, images, manifest, network, plan, registry
-from benchmark.api import Dataset, InputError, Method, Recipe, Samples, SimulatedDataset, require
+from benchmark.api import Dataset, InputError, Recipe, Samples, SimulatedDataset, require
 from benchmark.combine import pool
 from benchmark.plan import Cell, Fit, Replicate, Task
 from benchmark.presets import Preset, Settings
@@ -30,7 +30,7 @@ class Request:
     """What was asked for on the command line, checked and turned into values.
 
     Attributes:
-        methods: to compare.
+        methods: to compare, as typed.
         datasets: to compare them on.
         backbones: names, or empty for the preset's own.
         preset: as typed, or None for each data set's own.
@@ -46,7 +46,7 @@ class Request:
         command: the command line, for the record.
     """
 
-    methods: Sequence[Method]
+    methods: str
     datasets: Sequence[Dataset]
     backbones: Sequence[str] = ()
     preset: str | None = None
@@ -94,8 +94,10 @@ class _Source:
         self, cache: Path, progress: Callable[[int, int], None] | None
     ) -> fitting.Material:
         """Decode the images (once; later calls find them in the cache)."""
+        started = time.perf_counter()
+        pixels = images.load(self.samples, self.fingerprint, self.size, cache, progress)
         return fitting.Material(
-            images=images.load(self.samples, self.fingerprint, self.size, cache, progress),
+            images=pixels,
             labels=self.samples.labels,
             classes=self.samples.classes,
             ids=self.samples.ids,
@@ -103,6 +105,7 @@ class _Source:
             posterior=self.samples.posterior,
             parts=self.parts,
             weights_file=self.weights_file,
+            decode_seconds=time.perf_counter() - started,
         )
 
 
@@ -114,12 +117,14 @@ class Outcome:
         trained: fits made now.
         stored: fits found in the store.
         failed: reason by description of the fit.
+        replaced: cells of other settings or data that left the manifest.
         seconds: of wall time.
     """
 
     trained: int = 0
     stored: int = 0
     failed: dict[str, str] = field(default_factory=dict)
+    replaced: int = 0
     seconds: float = 0.0
 
 
@@ -149,11 +154,15 @@ def prepare(request: Request) -> Work:
                 size = _size(samples, settings)
                 sources[task] = _Source(samples, fingerprint, parts, size, file)
                 tasks.setdefault(preset.name, []).append(task)
-            _check_network(settings, file, sources[task])
+            _check_network(settings, sources[task])
     cells = [
         cell
         for name, preset in presets.items()
-        for cell in plan.make(preset, request.methods, registry.calibrators(), tasks[name])
+        for cell in plan.make(
+            registry.select_methods(request.methods, preset.parameters),
+            registry.calibrators(),
+            tasks[name],
+        )
     ]
     return Work(cells, sources, list(presets.values()), notes)
 
@@ -180,9 +189,7 @@ def execute(
     started = time.perf_counter()
     store, outcome = request.store, Outcome()
     try:
-        manifest.read(request.results).extend(
-            work.cells, request.datasets, work.presets, work.notes, request.command
-        ).write(request.results)
+        store.sweep()
         fits = work.fits
         missing = [fit for fit in fits if request.force or not store.holds(fit.key)]
         outcome.stored = len(fits) - len(missing)
@@ -192,6 +199,14 @@ def execute(
             for task, source in work.sources.items()
             if task in needed
         }
+        outcome.replaced = manifest.add(
+            request.results,
+            work.cells,
+            request.datasets,
+            work.presets,
+            work.notes,
+            request.command,
+        )
         for fit, reason in _train(request, missing, material, progress):
             if reason is None:
                 outcome.trained += 1
@@ -225,7 +240,7 @@ def describe(fit: Fit) -> str:
     changed = {k: v for k, v in dataclasses.asdict(recipe).items() if default.get(k) != v}
     name = type(recipe).__name__ if type(recipe) is not Recipe else "CrossEntropy"
     inside = ", ".join(f"{k}={v}" for k, v in changed.items())
-    where = f"{fit.task.dataset} {fit.task.replicate.fold}"
+    where = f"{fit.task.dataset} {fit.task.replicate.fold}, {fit.task.settings.backbone}"
     member = f", member {fit.member}" if fit.member else ""
     seed = f", seed {fit.task.replicate.seed}" if fit.task.replicate.seed else ""
     return f"{name}({inside}) on {where}{seed}{member}"
@@ -251,7 +266,7 @@ def jobs(request: Request) -> int:
     """How many fits run at once."""
     if request.jobs is not None:
         return request.jobs
-    return len(os.sched_getaffinity(0)) if device(request) == "cpu" else 1
+    return joblib.cpu_count() if device(request) == "cpu" else 1
 
 
 # --- reading and cutting the data ----------------------------------------------------------
@@ -260,18 +275,26 @@ def jobs(request: Request) -> int:
 def _settings(request: Request, preset: Preset) -> Iterator[tuple[Settings, Path | None]]:
     for backbone in request.backbones or [preset.settings.backbone]:
         network.check_backbone(backbone)
-        weights = request.weights or preset.settings.weights
+        weights = preset.settings.weights if request.weights is None else request.weights
         if backbone == network.SMALL and request.weights is None:
             weights = "none"
         file = None
-        if weights not in ("imagenet", "none"):
+        if weights == "imagenet":
+            weights = f"imagenet:{network.pretrained_tag(backbone)}"
+        elif weights != "none":
             file = Path(weights).absolute()
             require(
                 file.is_file(),
                 f"--weights {weights}: there is no such file; use imagenet, none or a file",
             )
             weights = f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()[:32]}"
-        yield dataclasses.replace(preset.settings, backbone=backbone, weights=weights), file
+        precision = preset.settings.precision if device(request) == "cuda" else "float32"
+        yield (
+            dataclasses.replace(
+                preset.settings, backbone=backbone, weights=weights, precision=precision
+            ),
+            file,
+        )
 
 
 _Cut = tuple[Replicate, Samples, str, folds.Parts]
@@ -312,6 +335,10 @@ def _replicates(
             yield replicate, samples, fingerprints[id(samples)], split.folds[0]
     except InputError as error:
         raise InputError(f"data set {dataset.name}: {error}") from error
+    except (ValueError, LookupError, OSError, zlib.error) as error:
+        raise InputError(
+            f"data set {dataset.name} cannot be read: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _size(samples: Samples, settings: Settings) -> int | None:
@@ -322,17 +349,30 @@ def _size(samples: Samples, settings: Settings) -> int | None:
     return settings.size
 
 
-def _check_network(settings: Settings, file: Path | None, source: _Source) -> None:
-    network.build(
+def _check_network(settings: Settings, source: _Source) -> None:
+    """Build the network and make half a step, so that what cannot work is said before training."""
+    pixels = source.samples.images
+    shape = (3, settings.size, settings.size)
+    if isinstance(pixels, np.ndarray):
+        height, width = pixels.shape[1:3] if source.size is None else (source.size, source.size)
+        shape = (pixels.shape[3], height, width)
+    made = network.build(
         settings.backbone,
         weights=settings.weights,
-        weights_file=file,
+        weights_file=source.weights_file,
         classes=len(source.samples.classes),
-        channels=3,
-        size=source.size or settings.size,
+        channels=shape[0],
+        size=shape[1],
         recipe=Recipe(),
         seed=0,
     )
+    try:
+        made(torch.zeros(min(settings.batch, 2), *shape)).sum().backward()
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise InputError(
+            f"backbone {settings.backbone} cannot be trained on batches of {settings.batch} images "
+            f"of {shape[1]}x{shape[2]} pixels: {str(error).splitlines()[0]}"
+        ) from error
 
 
 # --- doing the work ------------------------------------------------------------------------
@@ -344,7 +384,7 @@ def _train(
     material: dict[Task, fitting.Material],
     progress: Callable[[Progress], None],
 ) -> Iterator[tuple[Fit, str | None]]:
-    at_once = min(jobs(request), max(len(missing), 1))
+    at_once = jobs(request)
     state = Progress(0, len(missing), [])
     where = device(request)
 
@@ -356,7 +396,10 @@ def _train(
 
     with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
         parallel = joblib.Parallel(
-            n_jobs=at_once, pre_dispatch=at_once, batch_size=1, return_as="generator_unordered"
+            n_jobs=min(at_once, max(len(missing), 1)),
+            pre_dispatch=at_once,
+            batch_size=1,
+            return_as="generator_unordered",
         )
         for fit, reason in parallel(tasks()):
             state.done += 1
@@ -374,21 +417,29 @@ def _one(
 def _calibrate(cells: Sequence[Cell], store: Store, force: bool) -> None:
     """Fit each cell's calibrator on the calibration part, and store what it predicts.
 
-    The labels of the test part are not even read.
+    The labels of the test part are not used.
     """
     for cell in cells:
         key = cell.calibration
-        if key is None or cell.calibrator is None or (store.holds(key) and not force):
-            continue
         keys = [fit.key for fit in cell.fits]
-        if not all(store.holds(k) for k in keys):
+        if key is None or cell.calibrator is None or not all(store.holds(k) for k in keys):
             continue
         records = [store.read(k) for k in keys]
         calibration = pool([record.arrays["calibration_log_probs"] for record in records])
         test = pool([record.arrays["test_log_probs"] for record in records])
+        # The same fit made anew, on other hardware say, may differ in its last digits.
+        source = hashlib.sha256(calibration.tobytes() + test.tobytes()).hexdigest()
+        if not force and store.holds(key) and store.read(key).info["source"] == source:
+            continue
+        labels = records[0].arrays["calibration_labels"]
         started = time.perf_counter()
-        apply = cell.calibrator.fit(calibration, records[0].arrays["calibration_labels"])
+        apply = cell.calibrator.fit(calibration, labels)
         seconds = time.perf_counter() - started
-        arrays = {"test_log_probs": apply(test).astype(np.float32)}
-        info = {"calibrator": cell.calibrator.name, "fits": keys}
-        store.write(key, Record(arrays, info | {"costs": {"calibrate_seconds": seconds}}))
+        info = {
+            "calibrator": cell.calibrator.name,
+            "fits": keys,
+            "source": source,
+            "calibration_errors": int((calibration.argmax(1) != labels).sum()),
+            "costs": {"calibrate_seconds": seconds},
+        }
+        store.write(key, Record({"test_log_probs": apply(test).astype(np.float32)}, info))

@@ -12,6 +12,7 @@ import io
 import json
 import os
 import tempfile
+import time
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ class Store:
 
     def path(self, key: str) -> Path:
         """Where the record of a key is or would be."""
-        return self.folder / key[:2] / f"{key}.npz"
+        return self.folder / f"{key}.npz"
 
     def read(self, key: str) -> Record:
         """The record of a key.
@@ -96,6 +97,13 @@ class Store:
         write_atomically(self.path(key), data + _seal(data))
         self._failure(key).unlink(missing_ok=True)
 
+    def sweep(self) -> None:
+        """Remove what killed processes left half written an hour ago or longer."""
+        for path in self.folder.glob(f"{_PART}*"):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > 3600:
+                    path.unlink()
+
     def fail(self, key: str, reason: str) -> None:
         """Mark that a fit failed, and why; a later run tries it again."""
         write_atomically(self._failure(key), json.dumps({"reason": reason}).encode())
@@ -111,10 +119,13 @@ class Store:
         return self.path(key).with_suffix(".failed.json")
 
 
+_PART = ".part-"
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that at every moment it has its old or its new contents, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=_PART)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)

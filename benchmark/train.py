@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from benchmark.api import IntArray, Recipe
@@ -16,6 +16,8 @@ from benchmark.cost import Stopwatch
 from benchmark.network import Network, seeded
 from benchmark.predict import log_probs
 from benchmark.presets import Settings
+from benchmark.seeding import derive
+from benchmark.step import Mode, Step, modes
 
 
 class DivergedError(Exception):
@@ -34,7 +36,9 @@ def train(
     settings: Settings,
     seed: int,
     stopwatch: Stopwatch,
-) -> None:
+    warming: Stopwatch | None = None,
+    ways: Sequence[Mode] | None = None,
+) -> Step:
     """Train a network in place.
 
     Args:
@@ -49,50 +53,56 @@ def train(
         seed: of the data order, the augmentation, mixing and dropout: each has its own stream,
             so a method that draws more does not change what the others see.
         stopwatch: runs while steps are made.
+        warming: runs during the warm-up and compilation before them, which leaves no trace.
+        ways: how to run a step, the first that works; what suits the device by default.
+
+    Returns:
+        The step, which knows how it was run and what it costs.
 
     Raises:
         DivergedError: the loss became infinite or not a number.
     """
-    order, augment, mixing, heads = (torch.Generator().manual_seed(seed + k) for k in range(4))
+    order, augment, mixing, heads = (
+        torch.Generator().manual_seed(derive(seed, purpose))
+        for purpose in ("order", "augment", "mixing", "heads")
+    )
     device = batches.device
-    targets = nn.functional.one_hot(torch.from_numpy(labels).long(), classes).float().to(device)
+    targets = nn.functional.one_hot(torch.tensor(labels).long(), classes).float().to(device)
     weights = recipe.head_weights(classes, heads).to(device)
     batch = min(settings.batch, len(train_index))
     steps = len(train_index) // batch
     cycle = settings.epochs // settings.cycles * steps
-    optimizer = torch.optim.SGD(
-        network.parameters(),
-        lr=settings.learning_rate,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        fused=True,
-    )
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * (step % cycle) / cycle))
-    )
+    augmented = settings.augment == "trivial"
+    made = 0
     best_auc, best_state = -math.inf, None
-    with seeded(seed):
+
+    network.train()
+    step = Step(network, recipe, weights, settings, batches.autocast)
+    with warming or Stopwatch(device):
+        first = torch.tensor(train_index[:batch]).unsqueeze(0)
+        (images,) = batches.epoch(first, torch.Generator() if augmented else None)
+        step.warm_up(images, targets[first[0]], ways or modes(device, settings.epochs * steps))
+
+    with seeded(derive(seed, "dropout")):
         for epoch in range(settings.epochs):
             network.train()
-            total = torch.zeros((), device=device)
-            shuffled = train_index[torch.randperm(len(train_index), generator=order).numpy()]
+            step.total.zero_()
+            shuffled = torch.randperm(len(train_index), generator=order).numpy()
+            rows = torch.from_numpy(train_index[shuffled[: steps * batch]]).view(steps, batch)
             with stopwatch:
-                for start in range(0, steps * batch, batch):
-                    index = shuffled[start : start + batch]
-                    images = batches(index, augment if settings.augment == "trivial" else None)
-                    images, mixed = recipe.mix(images, targets[torch.from_numpy(index)], mixing)
-                    with batches.autocast():
-                        logits = network(images)
-                    loss = recipe.loss(logits.float(), mixed, weights)
-                    optimizer.zero_grad(set_to_none=True)
-                    loss.backward()  # type: ignore[no-untyped-call]
-                    optimizer.step()
-                    schedule.step()
-                    total += loss.detach()
-                if not math.isfinite(total.item()):  # the epoch's one synchronisation
-                    raise DivergedError(
-                        f"the loss is {total.item()} in epoch {epoch + 1} of {settings.epochs}"
-                    )
+                drawn = zip(
+                    batches.epoch(rows, augment if augmented else None), targets[rows.to(device)]
+                )
+                for images, mixed in drawn:
+                    images, mixed = recipe.mix(images, mixed, mixing)
+                    cosine = 0.5 * (1 + math.cos(math.pi * (made % cycle) / cycle))
+                    step(images, mixed, settings.learning_rate * cosine)
+                    made += 1
+                total = step.total.item()  # the epoch's one synchronisation
+            if not math.isfinite(total):
+                raise DivergedError(
+                    f"the loss is {total} in epoch {epoch + 1} of {settings.epochs}"
+                )
             ends_cycle = (epoch + 1) % (settings.epochs // settings.cycles) == 0
             if settings.select == "auc" and ends_cycle:
                 auc = _auc(network, batches, labels, calibration_index, settings.batch)
@@ -100,13 +110,18 @@ def train(
                     best_auc, best_state = auc, copy.deepcopy(network.state_dict())
     if best_state is not None:
         network.load_state_dict(best_state)
+    return step
 
 
 def _auc(
     network: Network, batches: Batches, labels: IntArray, index: IntArray, batch: int
 ) -> float:
     """Macro one-vs-rest AUC of a part, over the classes present, predicted without dropout."""
+    from sklearn.metrics import roc_auc_score  # slow to import, and few fits need it
+
     predicted = np.exp(log_probs(network, batches, index, passes=1, batch=4 * batch, seed=0))
+    if not np.isfinite(predicted).all():
+        raise DivergedError("predictions at the end of a cycle are not finite")
     present = np.unique(labels[index])
     if len(present) < 2:
         return -math.inf

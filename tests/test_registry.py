@@ -4,6 +4,7 @@ import pytest
 
 from benchmark import registry
 from benchmark.api import InputError
+from tests import bundled
 
 
 @pytest.fixture
@@ -34,14 +35,9 @@ def names(text):
     return [method.name for method in registry.select_methods(text)]
 
 
-def test_all_is_the_21_methods():
-    expected = {
-        "cross-entropy", "label-smoothing", "focal", "focal-adaptive", "mixup", "mbls", "dca",
-        "mc-dropout", "deep-ensemble", "temperature-scaling", "mhsl-2", "mhsl-4",
-        *(f"mhml-{heads}" for heads in range(2, 11)),
-    }  # fmt: skip
-    assert set(names("all")) == expected
-    assert len(names("all")) == 21
+def test_all_holds_the_21_methods():
+    assert len(set(bundled.METHODS)) == 21
+    assert set(bundled.METHODS) <= set(names("all"))
 
 
 def test_a_family_takes_parameters_and_its_variants_their_plain_names():
@@ -59,7 +55,7 @@ def test_methods_equal_by_value_are_listed_once_under_the_registered_name():
     assert names("temperature-scaling+temperature") == ["temperature-scaling"]
     assert names("temperature-scaling+vector") == ["cross-entropy+vector"]
     assert names("deep-ensemble[members=1]") == ["cross-entropy"]
-    assert len(names("all+temperature")) == 20
+    assert len(names(bundled.WITH_TEMPERATURE)) == 20
 
 
 def test_parameters_show_in_the_name_and_reach_the_recipe():
@@ -82,6 +78,7 @@ def test_parameters_show_in_the_name_and_reach_the_recipe():
         ("mhml[head=2]", "no parameter 'head'; it has: heads"),
         ("focal+temprature", "did you mean temperature"),
         ("focal+temperature+vector", "one calibrator at most"),
+        ("focal[gamma=nan]", "not a number"),
         ("focal[gamma=1", "without its closing one"),
         ("focal]", "without its opening one"),
         ("focal[gamma]", r"\[name=value\]"),
@@ -171,3 +168,18 @@ def _remount_with(folder):
     sys.modules.pop("benchmark.methods.again", None)
     importlib.invalidate_caches()
     registry.mount(str(folder))
+
+
+def test_a_preset_s_parameters_hold_unless_others_are_typed():
+    changes = {"consensus": "logits"}
+    chosen = registry.select_methods("mhml-4,mhml[heads=4,consensus=probabilities],focal", changes)
+    assert [(m.name, m.recipe.consensus) for m in chosen] == [
+        ("mhml-4", "logits"),
+        ("mhml-4[consensus=probabilities]", "probabilities"),
+        ("focal", "logits"),
+    ]
+
+
+def test_two_data_sets_of_one_name_are_refused():
+    with pytest.raises(InputError, match="two data sets would be called 'own'"):
+        registry.select_datasets("csv:a.csv[name=own],csv:b.csv[name=own]")

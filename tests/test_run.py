@@ -4,7 +4,7 @@ import errno
 import numpy as np
 import pytest
 
-from benchmark import registry, run, store
+from benchmark import leaderboard, manifest, registry, run, store
 from benchmark.api import InputError
 
 SMALL = "simulated[train=128,calibration=60,test=80]"
@@ -21,7 +21,7 @@ def request(folder, methods="cross-entropy,deep-ensemble[members=2]+temperature"
         "results": folder,
         "cache": folder / "cache",
     }
-    return run.Request(methods=registry.select_methods(methods), **options | changes)
+    return run.Request(methods=methods, **options | changes)
 
 
 def execute(asked):
@@ -51,7 +51,7 @@ def test_a_second_run_trains_nothing(finished):
 
 def test_a_changed_setting_trains_only_what_changed(finished):
     asked, _ = finished
-    more = dataclasses.replace(asked, methods=registry.select_methods("cross-entropy,focal"))
+    more = dataclasses.replace(asked, methods="cross-entropy,focal")
     outcome = execute(more)
     assert (outcome.trained, outcome.stored) == (2, 2)
     other = dataclasses.replace(more, preset="quick[epochs=1]")
@@ -174,3 +174,42 @@ def test_unknown_backbones_and_missing_weights_stop_before_training(tmp_path):
         with pytest.raises(InputError, match=message):
             run.prepare(request(tmp_path, **changes))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_method_pays_for_every_network_it_uses(finished):
+    asked, _ = finished
+    content = leaderboard.load(asked.results, manifest.read(asked.results))
+    costs = content.costs.pivot_table(index=["method", "fold"], columns="metric", values="value")
+    single = costs.loc["cross-entropy"]
+    several = costs.loc["deep-ensemble[members=2]+temperature"]
+    assert (single["fits"] == 1).all()
+    assert (several["fits"] == 2).all()
+    assert (several["parameters"] == 2 * single["parameters"]).all()
+    assert (several["train_seconds"] > single["train_seconds"]).all()
+    assert (several["predict_images_per_second"] < single["predict_images_per_second"]).all()
+    assert (several["calibrate_seconds"] > 0).all()
+
+
+def test_a_calibration_follows_its_fits(finished):
+    """As when a fit is made anew on other hardware: the same address, other last digits."""
+    asked, _ = finished
+    cell = next(c for c in run.prepare(asked).cells if c.calibration)
+    key = cell.fits[0].key
+    record, before = asked.store.read(key), asked.store.read(cell.calibration)
+    arrays = {**record.arrays, "test_log_probs": record.arrays["test_log_probs"][::-1]}
+    asked.store.write(key, store.Record(arrays, record.info))
+    execute(asked)
+    changed = asked.store.read(cell.calibration).arrays["test_log_probs"]
+    assert changed.tobytes() != before.arrays["test_log_probs"].tobytes()
+    asked.store.write(key, record)
+    execute(asked)
+    assert records(asked)[cell.calibration] == before.arrays["test_log_probs"].tobytes()
+
+
+def test_runs_at_the_same_time_lose_no_cell(tmp_path):
+    first, second = (request(tmp_path, methods=m, folds=1) for m in ("cross-entropy", "focal"))
+    works = [run.prepare(asked) for asked in (first, second)]
+    for asked, work in zip((first, second), works):
+        run.execute(asked, work)
+    methods = {entry.method for entry in manifest.read(tmp_path).entries}
+    assert methods == {"cross-entropy", "focal"}

@@ -166,3 +166,33 @@ def test_a_part_smaller_than_a_batch_is_still_trained_on(data):
 def test_trivial_augmentation_changes_the_training(data):
     plain = fitted(data, Recipe())[1]
     assert np.abs(fitted(data, Recipe(), augment="trivial")[1] - plain).max() > 0.02
+
+
+def test_every_method_sees_the_same_order_of_the_data(data, monkeypatch):
+    seen = []
+    epoch = Batches.epoch
+
+    def spy(self, rows, *arguments):
+        seen.append(np.asarray(rows))
+        return epoch(self, rows, *arguments)
+
+    monkeypatch.setattr(Batches, "epoch", spy)
+    orders = []
+    for method in ("cross-entropy", "mhml-10", "mixup", "mc-dropout"):
+        seen.clear()
+        fitted(data, recipe(method), epochs=2)
+        orders.append(np.concatenate([rows.ravel() for rows in seen]))
+    assert len(orders[0]) > 500
+    for order in orders[1:]:
+        np.testing.assert_array_equal(order, orders[0])
+
+
+def test_macro_auc_chooses_the_better_checkpoint(data):
+    from benchmark.train import _auc
+
+    network, _ = fitted(data, Recipe(), epochs=4)
+    batches = Batches(data[0], network.normalisation, CPU)
+    part = data[2]["calibration"]
+    assert _auc(network, batches, data[1], part, 32) > 0.6
+    shifted = (data[1] + 1) % CLASSES
+    assert _auc(network, batches, shifted, part, 32) < 0.55

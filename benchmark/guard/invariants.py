@@ -172,10 +172,7 @@ def _tiny(
     from benchmark import registry
 
     methods = {name: registry.select_methods(name)[0] for name in names}
-    distinct = {method.name: method for method in methods.values()}
-    trained = train(
-        folder, methods=list(distinct.values()), datasets=[dataset], preset=PRESET, folds=1
-    )
+    trained = train(folder, methods=",".join(names), datasets=[dataset], preset=PRESET, folds=1)
     store, stored = trained.request.store, {}
     for cell in trained.work.cells:
         arrays = [store.read(fit.key).arrays for fit in cell.fits]

@@ -109,11 +109,10 @@ def trained(chosen: Set, seeds: int) -> Iterator[Trained]:
     from benchmark import registry
 
     with TemporaryDirectory(prefix="guard-") as folder:
-        methods = registry.select_methods(",".join(METHODS))
         datasets = registry.select_datasets(chosen.dataset)
         yield train(
             Path(folder),
-            methods=methods,
+            methods=",".join(METHODS),
             datasets=datasets,
             preset=chosen.preset,
             folds=chosen.folds,

@@ -6,15 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from benchmark.predictions import Predictions
-from benchmark.report.board import REFERENCE, Board, Tables
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from benchmark.report.board import Board
     from benchmark.report.drawing import Drawing
+    from benchmark.stats import Tables
 
 __all__ = ["write"]
+
+KINDS = ("reliability", "intervals", "ece-cost", "heads", "risk-coverage", "critical-differences")
 
 
 def write(
@@ -24,7 +27,8 @@ def write(
     costs: pd.DataFrame,
     methods: Sequence[Mapping[str, Any]],
     provenance: Mapping[str, str],
-    against: str = REFERENCE,
+    against: str = "cross-entropy",
+    alpha: float = 0.05,
 ) -> list[Path]:
     """Write ``leaderboard.md``, ``.csv``, ``.tex``, ``figures/`` and ``report.html``.
 
@@ -38,6 +42,7 @@ def write(
         methods: ``name``, ``summary``, ``paper`` and ``parameters`` of each method.
         provenance: how it was made, shown in this order; ``command`` as code.
         against: the reference of the paired differences.
+        alpha: one minus the coverage of the intervals.
 
     Returns:
         The files written, in a fixed order.
@@ -48,15 +53,17 @@ def write(
     from benchmark.report.tables import FILES
 
     folder.mkdir(parents=True, exist_ok=True)
-    boards = make_boards(tables, costs, against)
+    boards = make_boards(tables, costs, against, alpha)
     written = []
     for name, make in FILES.items():
         written.append(_put(folder / name, make(boards, tables).encode()))
     drawn: dict[Board | None, list[Drawing]] = {
         board: figures.draw_block(board, predictions) for board in boards
     }
-    drawn[None] = figures.draw_overall(boards, tables)
-    for drawing in (d for part in drawn.values() for d in part):
+    drawn[None] = figures.draw_overall(boards)
+    pictures = [d for part in drawn.values() for d in part]
+    _remove_others(folder / "figures", {d.name for d in pictures})
+    for drawing in pictures:
         written.append(_put(folder / "figures" / f"{drawing.name}.png", drawing.png))
         written.append(_put(folder / "figures" / f"{drawing.name}.svg", drawing.svg))
     html = page.render(boards, tables, methods, provenance, drawn)
@@ -68,3 +75,11 @@ def _put(path: Path, content: bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return path
+
+
+def _remove_others(folder: Path, names: set[str]) -> None:
+    """Remove figures of an earlier report that this one does not have, and nothing else."""
+    for path in folder.glob("*--*"):
+        ours = path.stem.partition("--")[0] in KINDS and path.suffix in {".png", ".svg"}
+        if ours and path.stem not in names:
+            path.unlink()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import pandas as pd
 
@@ -15,32 +16,17 @@ from benchmark.report.words import (
     MAIN_METRICS,
     file_name,
     in_order,
+    percent,
     quantity,
     sensible_digits,
 )
+from benchmark.stats import Tables
+from benchmark.stats.blocks import KEY, scheme
 
-KEYS = ["preset", "dataset", "backbone", "folds"]
 REFERENCE = "cross-entropy"
 """What costs are compared to, wherever it was run."""
 
 NAN = math.nan
-
-
-class Tables(Protocol):
-    """The data frames that the statistics hand over (see ``benchmark.stats.Tables``)."""
-
-    @property
-    def values(self) -> pd.DataFrame: ...  # noqa: D102
-    @property
-    def ranks(self) -> pd.DataFrame: ...  # noqa: D102
-    @property
-    def pairs(self) -> pd.DataFrame: ...  # noqa: D102
-    @property
-    def overall(self) -> pd.DataFrame: ...  # noqa: D102
-    @property
-    def mean_ranks(self) -> pd.DataFrame: ...  # noqa: D102
-    @property
-    def notes(self) -> tuple[str, ...]: ...  # noqa: D102
 
 
 @dataclass(frozen=True, order=True)
@@ -137,6 +123,16 @@ class Row:
     costs: Mapping[tuple[str, str], Cost] = field(default_factory=dict)
     differences: Mapping[str, Difference] = field(default_factory=dict)
 
+    @property
+    def letters(self) -> frozenset[str]:
+        """The letters of its group; beyond z they carry a number."""
+        return frozenset(re.findall(r"[a-z]\d*", self.group))
+
+    @property
+    def few_errors(self) -> bool:
+        """Whether it errs too seldom for its intervals to be trusted."""
+        return any(value.few_errors for value in self.values.values())
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Board:
@@ -149,6 +145,7 @@ class Board:
         replicates: how many replicates each method has.
         against: the reference of the paired differences.
         cost_reference: the reference of the costs' ratios.
+        alpha: one minus the coverage of the intervals.
     """
 
     block: Block
@@ -157,6 +154,7 @@ class Board:
     replicates: int
     against: str
     cost_reference: str
+    alpha: float
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:
@@ -214,12 +212,17 @@ class Board:
         return min(rows, key=lambda row: sign * row.values[metric].value)
 
     @property
+    def coverage(self) -> str:
+        """Of the intervals, as ``95 %``."""
+        return percent(1 - self.alpha)
+
+    @property
     def tied(self) -> tuple[Row, ...]:
         """The best ranked method and all that cannot be told apart from it."""
         if not self.rows:
             return ()
-        letters = set(self.rows[0].group)
-        return self.rows[:1] + tuple(r for r in self.rows[1:] if letters & set(r.group))
+        letters = self.rows[0].letters
+        return self.rows[:1] + tuple(r for r in self.rows[1:] if letters & r.letters)
 
     @property
     def inside_floor(self) -> tuple[str, ...]:
@@ -229,11 +232,13 @@ class Board:
         )
 
 
-def make_boards(tables: Tables, costs: pd.DataFrame, against: str) -> tuple[Board, ...]:
+def make_boards(
+    tables: Tables, costs: pd.DataFrame, against: str, alpha: float = 0.05
+) -> tuple[Board, ...]:
     """The leaderboards of all blocks, by data set, backbone, folds and preset."""
     paid = _with_folds(costs)
     boards = []
-    for key, ranks in tables.ranks.groupby(KEYS, sort=True, observed=True):
+    for key, ranks in tables.ranks.groupby(list(KEY), sort=True, observed=True):
         block = Block(*(str(k) for k in key))
         values = _within(tables.values, block)
         pairs = _within(tables.pairs, block)
@@ -268,23 +273,17 @@ def make_boards(tables: Tables, costs: pd.DataFrame, against: str) -> tuple[Boar
                 replicates=_most(values, "replicates"),
                 against=against,
                 cost_reference=reference,
+                alpha=alpha,
             )
         )
     order = sorted(boards, key=lambda b: (b.block.dataset, b.block.backbone, b.block))
     return tuple(order)
 
 
-def folds_scheme(fold: str) -> str:
-    """The scheme that a fold's name belongs to: ``2/5`` is one of ``5 folds``."""
-    if "/" in fold:
-        return f"{fold.rpartition('/')[2]} folds"
-    return "draws" if fold.startswith("draw-") else fold
-
-
 def _with_folds(costs: pd.DataFrame) -> pd.DataFrame:
     if costs.empty:
-        return pd.DataFrame(columns=[*KEYS, "method", "seed", "fold", "metric", "value"])
-    return costs.assign(folds=[folds_scheme(str(fold)) for fold in costs["fold"]])
+        return pd.DataFrame(columns=[*KEY, "method", "seed", "fold", "metric", "value"])
+    return costs.assign(folds=[scheme(str(fold)) for fold in costs["fold"]])
 
 
 def _charged(costs: pd.DataFrame, reference: str) -> dict[str, dict[tuple[str, str], Cost]]:
@@ -316,7 +315,7 @@ def _within(frame: pd.DataFrame, block: Block) -> pd.DataFrame:
     if frame.empty:
         return frame
     mask = pd.Series(True, index=frame.index)
-    for key in KEYS:
+    for key in KEY:
         mask &= frame[key].astype(str) == getattr(block, key)
     return frame[mask]
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
 
 from benchmark.api import FloatArray
+from benchmark.metrics import METRICS, Sample
 from benchmark.predictions import Predictions
-from benchmark.report.board import Block, folds_scheme
+from benchmark.report.board import Block
+from benchmark.stats.blocks import key, ordered, pool
 
-BINS = 15
 BoolArray = npt.NDArray[np.bool_]
 
 
@@ -48,44 +48,35 @@ class Reliability:
 def by_method(predictions: Sequence[Predictions], block: Block) -> dict[str, list[Predictions]]:
     """The replicates of each method of a block, in a fixed order."""
     found: dict[str, list[Predictions]] = {}
-    for p in sorted(predictions, key=lambda p: (p.method, p.seed, p.fold)):
-        if (p.preset, p.dataset, p.backbone, folds_scheme(p.fold)) == (
-            block.preset,
-            block.dataset,
-            block.backbone,
-            block.folds,
-        ):
+    for p in ordered(predictions):
+        if key(p) == (block.preset, block.dataset, block.backbone, block.folds):
             found.setdefault(p.method, []).append(p)
     return found
 
 
-def top_label(p: Predictions) -> tuple[FloatArray, FloatArray]:
-    """Confidence of the most probable class, and whether it is the true one: both ``(n,)``."""
-    chosen = p.log_probs.argmax(1)
-    confidence = np.exp(np.take_along_axis(p.log_probs, chosen[:, None], 1)[:, 0])
-    return confidence.astype(float), (chosen == p.labels).astype(float)
+def samples(replicates: Sequence[Predictions]) -> list[Sample]:
+    """One a seed, its folds pooled."""
+    seeds = sorted({p.seed for p in replicates})
+    return [Sample.of(pool([p for p in replicates if p.seed == seed])) for seed in seeds]
 
 
-def reliability(replicates: Sequence[Predictions], bins: int = BINS) -> Reliability:
-    """Pool the replicates and bin them by confidence.
+def reliability(replicates: Sequence[Predictions]) -> Reliability:
+    """Accuracy against confidence in the bins of the ECE.
 
-    The band is that of ``Binomial(images, mean confidence)`` in each bin. Several seeds show the
-    same images: the band is then that of one seed's number of images.
+    The band comes from the draws of the ECE's noise floor, so it heeds groups. Seeds are averaged;
+    as they show the same images, their draws are taken to err together.
     """
-    confidence, correct = (np.concatenate(c) for c in zip(*map(top_label, replicates), strict=True))
-    seeds = len({p.seed for p in replicates})
-    index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    count = np.bincount(index, minlength=bins)
-    used = count > 0
-    mean = np.bincount(index, confidence, bins)[used] / count[used]
-    images = np.maximum(np.round(count[used] / seeds), 1)
-    low, high = (stats.binom.ppf(q, images, np.clip(mean, 0, 1)) / images for q in (0.025, 0.975))
-    grid = np.arange(bins + 1) / bins
+    bins = [sample.equal_width for sample in samples(replicates)]
+    counts = np.sum([b.counts for b in bins], axis=0)
+    used = counts > 0
+    drawn = np.sum([np.sort(b.floor, axis=0) for b in bins], axis=0)[:, used] / counts[used]
+    low, high = np.quantile(drawn, (0.025, 0.975), axis=0, method="nearest")
+    grid = np.arange(bins[0].bins + 1) / bins[0].bins
     return Reliability(
         edges=np.stack([grid[:-1], grid[1:]], 1)[used],
-        confidence=mean,
-        accuracy=np.bincount(index, correct, bins)[used] / count[used],
-        share=count[used] / count.sum(),
+        confidence=np.sum([b.expected for b in bins], axis=0)[used] / counts[used],
+        accuracy=np.sum([b.hits for b in bins], axis=0)[used] / counts[used],
+        share=counts[used] / counts.sum(),
         low=low,
         high=high,
     )
@@ -94,20 +85,17 @@ def reliability(replicates: Sequence[Predictions], bins: int = BINS) -> Reliabil
 def risk_coverage(replicates: Sequence[Predictions]) -> tuple[FloatArray, FloatArray]:
     """Coverage and the error rate among the most confident images, the mean over the seeds.
 
-    Within a seed the folds are pooled. Images of equal confidence enter together, so their order
-    does not matter.
+    Images of equal confidence enter together, so their order does not matter.
     """
     curves = []
     grid = np.linspace(0, 1, 201)[1:]
-    for seed in sorted({p.seed for p in replicates}):
-        parts = [top_label(p) for p in replicates if p.seed == seed]
-        confidence, correct = (np.concatenate(c) for c in zip(*parts, strict=True))
-        order = np.argsort(-confidence, kind="stable")
-        confidence, wrong = confidence[order], 1 - correct[order]
-        last = np.append(confidence[1:] < confidence[:-1], True)
+    for sample in samples(replicates):
+        score = sample.log_probs.max(1)  # confidences beyond 1 - 1e-16 still differ here
+        order = np.argsort(-score, kind="stable")
+        score, wrong = score[order], 1 - sample.correct[order]
+        last = np.append(score[1:] < score[:-1], True)
         kept = (np.arange(len(wrong)) + 1)[last]
-        risk = np.cumsum(wrong)[last] / kept
-        curves.append(np.interp(grid, kept / len(wrong), risk))
+        curves.append(np.interp(grid, kept / len(wrong), np.cumsum(wrong)[last] / kept))
     return grid, np.mean(curves, axis=0)
 
 
@@ -116,23 +104,10 @@ def replicate_scores(found: Mapping[str, Sequence[Predictions]], metric: str) ->
 
     Only replicates that all methods have.
     """
-    score = {"accuracy": _accuracy, "ece": _ece, "nll": _nll}[metric]
+    score = METRICS[metric].value
     columns = {
-        method: {(p.seed, p.fold): score(p) for p in replicates}
+        method: {(p.seed, p.fold): score(Sample.of(p)) for p in replicates}
         for method, replicates in found.items()
     }
     frame = pd.DataFrame(columns)
     return frame.loc[sorted(frame.index)].dropna()
-
-
-def _accuracy(p: Predictions) -> float:
-    return float(top_label(p)[1].mean())
-
-
-def _ece(p: Predictions) -> float:
-    r = reliability([p])
-    return float(np.sum(r.share * np.abs(r.accuracy - r.confidence)))
-
-
-def _nll(p: Predictions) -> float:
-    return float(-np.take_along_axis(p.log_probs, p.labels[:, None], 1).mean())

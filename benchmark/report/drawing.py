@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from matplotlib.gridspec import GridSpec
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from benchmark.report.words import shortened
+from benchmark.report.words import broken, shortened
 
 BLUE, ORANGE, GREEN, RED, PURPLE, *_ = sns.color_palette("colorblind").as_hex()
 INK, GREY, PALE, BAND = "#1f2430", "#6b7280", "#c9ced6", "#e4e7ec"
@@ -157,8 +156,12 @@ def _wrapped(name: str, width: int) -> str:
     """A name on at most two lines."""
     if len(name) <= width:
         return name
-    lines = textwrap.wrap(shortened(name, 2 * width - 4), width)
-    return "\n".join(lines if len(lines) <= 2 else [lines[0], shortened("".join(lines[1:]), width)])
+    first, *rest = broken(name)
+    while rest and len(first + rest[0]) <= width:
+        first += rest.pop(0)
+    if len(first) > width:
+        first, rest = first[: width - 1] + "-", [first[width - 1 :], *rest]
+    return f"{first}\n{shortened(''.join(rest), width)}"
 
 
 def counted(names: Sequence[str]) -> str:

@@ -18,12 +18,11 @@ import scikit_posthocs
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
-from scipy.stats import studentized_range
 
 from benchmark.api import FloatArray
 from benchmark.predictions import Predictions
 from benchmark.report import curves
-from benchmark.report.board import Board, Row, Tables, Value
+from benchmark.report.board import Board, Row, Value
 from benchmark.report.curves import BoolArray
 from benchmark.report.drawing import (
     BAND,
@@ -49,19 +48,21 @@ from benchmark.report.drawing import (
 from benchmark.report.words import (
     ARROWS,
     INSIDE_FLOOR,
+    RANKED,
     file_name,
     listed,
     number,
+    percent,
     quantity,
     shortened,
 )
-
-RANKED = ("accuracy", "ece", "nll")
+from benchmark.stats import comparison
 
 
 def draw_block(board: Board, predictions: Sequence[Predictions]) -> list[Drawing]:
     """All figures of one block that its data allow."""
-    found = curves.by_method(predictions, board.block)
+    shown = {row.method for row in board.rows}
+    found = {m: r for m, r in curves.by_method(predictions, board.block).items() if m in shown}
     with style():
         drawings = [
             reliability(board, found),
@@ -74,10 +75,10 @@ def draw_block(board: Board, predictions: Sequence[Predictions]) -> list[Drawing
     return [d for d in drawings if d is not None]
 
 
-def draw_overall(boards: Sequence[Board], tables: Tables) -> list[Drawing]:
+def draw_overall(boards: Sequence[Board]) -> list[Drawing]:
     """The figures over all blocks: critical differences, where there are two blocks or more."""
     with style():
-        drawing = block_ranks(boards, tables)
+        drawing = block_ranks(boards)
     return [] if drawing is None else [drawing]
 
 
@@ -146,6 +147,8 @@ def _reliability_panel(main: Axes, below: Axes, r: curves.Reliability) -> None:
     main.plot(r.confidence, r.accuracy, color=PALE, lw=1, zorder=2)
     for outside, colour, marker in ((False, BLUE, "o"), (True, ORANGE, "D")):
         chosen = r.outside == outside
+        if not chosen.any():
+            continue
         main.plot(r.confidence[chosen], r.accuracy[chosen], marker, color=colour, ms=4,
                   mec="white", mew=0.5, zorder=3, clip_on=False)  # fmt: skip
     below.bar(r.edges[:, 0], r.share, np.diff(r.edges)[:, 0], align="edge", color=GREY,
@@ -174,10 +177,10 @@ def intervals(board: Board) -> Drawing | None:
     for label, row in zip(axes[0].get_yticklabels(), board.rows, strict=True):
         label.set_fontweight("bold" if row.method == board.against else "normal")
     axes[0].set_ylim(len(board.rows) - 0.4, -0.6)
-    handles = [dot(BLUE, "o", "value with 95 % interval")]
+    handles = [dot(BLUE, "o", f"value with {board.coverage} interval")]
     if "ece" in metrics:
         handles = [
-            dot(BLUE, "o", "value with 95 % interval"),
+            dot(BLUE, "o", f"value with {board.coverage} interval"),
             dot("white", "o", "inside the noise floor", edge=BLUE),
             patch(BAND, "noise floor: what perfect calibration would score"),
         ]
@@ -194,10 +197,10 @@ def intervals(board: Board) -> Drawing | None:
     return Drawing(
         name=f"intervals--{board.block.file_name}",
         title="Calibration error and likelihood with intervals",
-        caption="Each dot is the value in the leaderboard, each line its 95 % interval given the "
-        f"trained models; methods by rank, {board.against} in bold with a dashed line at its "
-        "value. Intervals of two methods may overlap although the methods differ: the paired "
-        "differences decide.",
+        caption="Each dot is the value in the leaderboard, each line its "
+        f"{board.coverage} interval given the trained models; methods by rank, {board.against} in "
+        "bold with a dashed line at its value. Intervals of two methods may overlap although the "
+        "methods differ: the paired differences decide.",
         alt=f"Intervals of {counted([r.method for r in board.rows])}; {'; '.join(said)}.",
         figure=figure,
     )
@@ -313,8 +316,7 @@ def pareto(x: FloatArray, y: FloatArray) -> BoolArray:
     x, y = np.asarray(x), np.asarray(y)
     no_worse = (x[None] <= x[:, None]) & (y[None] <= y[:, None])
     better = (x[None] < x[:, None]) | (y[None] < y[:, None])
-    front: BoolArray = ~(no_worse & better).any(1)
-    return front
+    return np.logical_not((no_worse & better).any(axis=1))
 
 
 def _labels_beside(
@@ -411,8 +413,8 @@ def heads(board: Board) -> Drawing | None:
         name=f"heads--{board.block.file_name}",
         title="How many heads?",
         caption="Calibration error and likelihood of multi-head methods against the number of "
-        "heads, with 95 % intervals. If the intervals overlap from end to end, the number of heads "
-        "does not matter on these images.",
+        f"heads, with {board.coverage} intervals. Where these overlap from end to end, the number "
+        "of heads does not matter on these images.",
         alt=f"ECE of mhml by number of heads: {said}." if said else "NLL by number of heads.",
         figure=figure,
     )
@@ -489,11 +491,12 @@ def replicate_ranks(board: Board, found: Mapping[str, Sequence[Predictions]]) ->
         name=f"critical-differences--{board.block.file_name}",
         title="Critical differences over the replicates",
         over=f"{count} replicates",
+        alpha=board.alpha,
         caution=caution,
     )
 
 
-def block_ranks(boards: Sequence[Board], tables: Tables) -> Drawing | None:
+def block_ranks(boards: Sequence[Board]) -> Drawing | None:
     """Critical differences of mean ranks over blocks; None with fewer than two."""
     scores = {}
     for metric in RANKED:
@@ -509,75 +512,82 @@ def block_ranks(boards: Sequence[Board], tables: Tables) -> Drawing | None:
             scores[metric] = frame
     if not scores:
         return None
-    notes = [str(n) for n in tables.overall.get("note", []) if isinstance(n, str) and n]
     return _critical(
         scores,
         name="critical-differences",
         title="Critical differences over all blocks",
         over=f"{len(boards)} blocks",
-        caution="".join(f" {n[:1].upper()}{n[1:].rstrip('.')}." for n in dict.fromkeys(notes)),
+        alpha=boards[0].alpha,
     )
 
 
 def _critical(
-    scores: Mapping[str, pd.DataFrame], *, name: str, title: str, over: str, caution: str
+    scores: Mapping[str, pd.DataFrame],
+    *,
+    name: str,
+    title: str,
+    over: str,
+    alpha: float,
+    caution: str = "",
 ) -> Drawing:
     methods = max(s.shape[1] for s in scores.values())
     lines = math.ceil(methods / 2)
     figure = new_figure(WIDTH, len(scores) * (1.15 + 0.19 * lines), layout="constrained")
     axes = figure.subplots(len(scores), 1, squeeze=False)[:, 0]
-    said, powerless = [], False
+    said, weak = [], False
     for ax, (metric, frame) in zip(axes, scores.items(), strict=True):
-        ranks = frame.rank(axis=1, ascending=quantity(metric).better != "higher")
-        mean = ranks.mean().sort_index().sort_values(kind="stable")
-        n, k = ranks.shape
-        difference = nemenyi_difference(k, n)
-        hopeless = difference >= k - 1
-        powerless |= hopeless
+        higher = quantity(metric).better == "higher"
+        test = comparison.friedman(frame.to_numpy(), higher, alpha)
+        mean = pd.Series(test.mean_ranks, frame.columns).sort_index().sort_values(kind="stable")
+        k = len(mean)
+        weak |= not test.powered
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            p = scikit_posthocs.posthoc_nemenyi_friedman(ranks)
-        labels = {m: shortened(m, 30) for m in mean.index}
-        if len(set(labels.values())) < len(labels):
-            labels = {m: m for m in labels}
-        scikit_posthocs.critical_difference_diagram(
-            mean.rename(index=labels),
-            p.rename(index=labels, columns=labels),
+            ranks = comparison.ranks(frame.to_numpy(), higher)
+            p = scikit_posthocs.posthoc_nemenyi_friedman(pd.DataFrame(ranks, columns=frame.columns))
+        # Under numbers: sets of names, which the library walks through, have no fixed order.
+        numbers = range(k)
+        p = p.loc[mean.index, mean.index].set_axis(numbers).set_axis(numbers, axis=1)
+        drawn = scikit_posthocs.critical_difference_diagram(
+            mean.set_axis(numbers),
+            p,
             ax=ax,
-            label_fmt_left="{label}  {rank:.1f} ",
-            label_fmt_right=" {rank:.1f}  {label}",
+            label_fmt_left="{label}",
+            label_fmt_right="{label}",
             label_props={"fontsize": 8},
             elbow_props={"color": GREY, "lw": 0.8},
             marker_props={"color": INK, "s": 14},
             crossbar_props={"color": BLUE, "linewidth": 3.5, "solid_capstyle": "round"},
         )
+        for text in drawn["labels"]:
+            place = int(text.get_text())
+            method, rank = shortened(mean.index[place], 30), f"{mean.iloc[place]:.1f}"
+            left = text.get_horizontalalignment() == "right"
+            text.set_text(f"{method}  {rank} " if left else f" {rank}  {method}")
+            text.set_color(INK)
         ax.set_xlim(0.5, k + 0.5)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
         ax.set_title(
             f"{quantity(metric).short}: mean rank over {over} (1 is best); "
-            f"critical difference {difference:.1f}"
-            + (" (underpowered)" if hopeless else ""),
+            f"critical difference {test.critical_difference:.1f}"
+            + ("" if test.powered else " (underpowered)"),
             loc="left", pad=14, fontweight="bold",
         )  # fmt: skip
         said.append(
             f"{quantity(metric).short}: best mean rank {mean.index[0]} ({mean.iloc[0]:.1f})"
         )
-    weak = (
-        f" Underpowered: with {over} no two methods could ever be told apart by this test."
-        if powerless
-        else ""
-    )
+    note = ""
+    if weak:
+        note = (
+            f" Underpowered: over {over}, mean ranks must differ by more than "
+            f"{test.critical_difference:.1f} of at most {k - 1} to be told apart"
+            + (", so that none could be." if test.critical_difference >= k - 1 else ".")
+        )
     return Drawing(
         name=name,
         title=title,
         caption="Methods by their mean rank. A bar joins methods that the Nemenyi test after "
-        f"Friedman's cannot tell apart at 5 %.{weak}{caution}",
-        alt=f"{'; '.join(said)}.{weak}",
+        f"Friedman's cannot tell apart at {percent(alpha)}.{note}{caution}",
+        alt=f"{'; '.join(said)}.{note}",
         figure=figure,
     )
-
-
-def nemenyi_difference(methods: int, blocks: int, alpha: float = 0.05) -> float:
-    """By how much mean ranks must differ (Demšar 2006): ``q sqrt(k (k + 1) / (6 n))``."""
-    q = float(studentized_range.ppf(1 - alpha, methods, np.inf)) / math.sqrt(2)
-    return q * math.sqrt(methods * (methods + 1) / (6 * blocks))

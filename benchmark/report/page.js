@@ -61,8 +61,25 @@ const filter = () => {
 };
 
 form.hidden = false;
-form.addEventListener("input", filter);
+form.querySelector("details").open = !matchMedia("(max-width: 40rem)").matches;
+for (const type of ["input", "change"]) form.addEventListener(type, filter);
 form.addEventListener("submit", (event) => event.preventDefault());
+
+// Comparing: the methods that can be told apart from the one pointed at fade.
+for (const body of document.querySelectorAll("table.leaderboard tbody")) {
+  const letters = (row) => row.dataset.letters.split(" ").filter(Boolean);
+  const fade = (chosen) => {
+    const own = new Set(chosen ? letters(chosen) : []);
+    for (const row of body.rows) {
+      row.classList.toggle("apart", own.size > 0 && row !== chosen && !letters(row).some((l) => own.has(l)));
+    }
+  };
+  for (const type of ["pointerover", "focusin"]) {
+    body.addEventListener(type, (event) => fade(event.target.closest("tr")));
+  }
+  for (const type of ["pointerleave", "focusout"]) body.addEventListener(type, () => fade(null));
+}
+document.body.classList.add("scripted");
 
 // Definitions: a method's name opens its entry; without this script it is a link to it.
 const dialog = document.getElementById("definition");

@@ -14,30 +14,38 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from benchmark.report.board import Board, Cost, Row, Tables, Value
+from benchmark.report.board import Board, Cost, Row, Value
 from benchmark.report.drawing import Drawing
 from benchmark.report.tables import (
-    READING,
-    difference_cell,
+    difference_note,
+    differences,
     footnotes,
-    marks,
+    mark,
+    name_cell,
+    other_notes,
+    over_training,
     overall_sentences,
     ratio,
     ratio_note,
+    reading,
     subtitle,
+    training_note,
 )
 from benchmark.report.words import (
     ABSENT,
     ARROWS,
     MAIN_COSTS,
     Quantity,
+    broken,
     in_order,
     interval,
+    letter_ranges,
     listed,
     number,
     quantity,
     significant,
 )
+from benchmark.stats import Tables
 
 _HERE = Path(__file__).parent
 _BARS = ("accuracy", "ece", "nll", "brier")
@@ -115,7 +123,7 @@ def render(
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"linked": linked, "data_uri": data_uri}
+    environment.filters |= {"linked": linked, "data_uri": data_uri, "breakable": breakable}
     script = (_HERE / "page.js").read_text(encoding="utf-8").strip()
     shown = {str(m["name"]): m for m in methods}
     names = list(dict.fromkeys(row.method for board in boards for row in board.rows))
@@ -130,17 +138,29 @@ def render(
         columns=columns,
         board_columns=[_columns(board) for board in boards],
         cells=[_cells(board) for board in boards],
-        differences=[_differences(board) for board in boards],
+        details=[
+            [
+                (title, grid, note)
+                for title, grid, note in (
+                    (f"Paired differences to {b.against}", differences(b), difference_note(b)),
+                    ("Replicates and training", over_training(b), training_note(b)),
+                )
+                if grid[1]
+            ]
+            for b in boards
+        ],
         subtitles=[subtitle(board) for board in boards],
         ratio_notes=[ratio_note(board) for board in boards],
-        datasets=sorted({b.block.dataset for b in boards}),
-        backbones=sorted({b.block.backbone for b in boards}),
+        datasets=sorted({b.block.dataset for b in boards} - {""}),
+        backbones=sorted({b.block.backbone for b in boards} - {""}),
         figures=[figures.get(board, ()) for board in boards],
         overall_figures=figures.get(None, ()),
         overall=overall_sentences(tables),
-        reading=READING,
+        reading=reading(boards),
+        name_cell=name_cell,
         signs=footnotes(boards),
-        notes=tables.notes,
+        notes=other_notes(tables),
+        letter_ranges=letter_ranges,
         definitions=definitions,
         anchors={str(d["name"]): f"method-{i}" for i, d in enumerate(definitions)},
         command=provenance.get("command", ""),
@@ -267,7 +287,7 @@ def _metric(
         sort=_sortable(value.value),
         text=number(value.value * kind.scale, digits),
         extra=interval(value.low * kind.scale, value.high * kind.scale, digits),
-        marks=marks(value),
+        marks=mark(value),
         bar=_bar(value, span) if metric in _BARS else None,
         best=best,
     )
@@ -309,18 +329,6 @@ def _bar(value: Value, span: tuple[float, float]) -> Bar | None:
     return Bar(place(value.low), place(value.value), place(value.high), place(value.floor_high))
 
 
-def _differences(board: Board) -> tuple[list[str], list[list[str]]]:
-    metrics = [m for m in board.metrics if any(m in r.differences for r in board.rows)]
-    rows = [
-        [row.method, *(difference_cell(board, row, m) for m in metrics)]
-        for row in board.rows
-        if row.differences
-    ]
-    return [
-        f"{quantity(m).short} {quantity(m).unit} {ARROWS[quantity(m).better]}" for m in metrics
-    ], rows
-
-
 # --- filters -------------------------------------------------------------------------------
 
 _ADDRESS = re.compile(r"https?://[^\s<>\"'()\[\]{}]+[^\s<>\"'()\[\]{}.,;:]")
@@ -337,6 +345,11 @@ def linked(text: str) -> Markup:
         ]
         end = match.end()
     return Markup("").join([*parts, escape(text[end:])])
+
+
+def breakable(name: str) -> Markup:
+    """A name that may go on in the next line after a hyphen or plus."""
+    return Markup("<wbr>").join(broken(name))
 
 
 def data_uri(drawing: Drawing) -> str:

@@ -9,34 +9,46 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from benchmark.report.board import KEYS, Board, Cost, Difference, Row, Tables, Value
+from benchmark.report.board import Board, Cost, Difference, Row, Value
 from benchmark.report.words import (
     ABSENT,
     FEW_ERRORS,
     FOOTNOTES,
     INFINITE,
     INSIDE_FLOOR,
+    RANKED,
     interval,
+    letter_ranges,
     number,
     p_value,
+    percent,
     quantity,
     significant,
 )
+from benchmark.stats import Tables
+from benchmark.stats.blocks import KEY
 
-READING = (
-    "Sorted by rank: the mean of a method's ranks of accuracy, ECE and NLL. In brackets, here and "
-    "beside every value, the 95 % interval.",
-    "Methods that share a letter cannot be told apart.",
-)
-DIFFERENCES = ("accuracy", "ece", "nll")
+
+def reading(boards: Sequence[Board]) -> list[str]:
+    """What every reader must know, before the small print."""
+    coverage = boards[0].coverage if boards else percent(0.95)
+    return [
+        "Methods are sorted by rank: the mean of their ranks of accuracy, ECE and NLL (1 is best). "
+        "Its interval comes from the ranks on the single replicates.",
+        "Methods that share a letter cannot be told apart.",
+        "Each value is that of all test images together: pooled over folds, averaged over seeds. "
+        f"In brackets is its {coverage} interval given these trained models, which is for other "
+        "test images of the same kind: Wilson's for accuracy, the inverted noise-floor test for "
+        "calibration errors, a bootstrap for the others.",
+    ]
 
 
 # --- cells ---------------------------------------------------------------------------------
 
 
-def marks(value: Value) -> str:
-    """The signs that send the reader to the small print."""
-    return INSIDE_FLOOR * value.inside_floor + FEW_ERRORS * value.few_errors
+def mark(value: Value) -> str:
+    """The sign of a value inside the noise floor."""
+    return INSIDE_FLOOR * value.inside_floor
 
 
 def metric_cell(board: Board, row: Row, metric: str) -> str:
@@ -44,7 +56,20 @@ def metric_cell(board: Board, row: Row, metric: str) -> str:
     value = row.values.get(metric, Value())
     scale, digits = quantity(metric).scale, board.digits(metric)
     bounds = interval(value.low * scale, value.high * scale, digits)
-    return f"{number(value.value * scale, digits)}{marks(value)} {bounds}".rstrip()
+    return f"{number(value.value * scale, digits)}{mark(value)} {bounds}".rstrip()
+
+
+def name_cell(row: Row) -> str:
+    """The method, with a sign where its intervals are doubtful."""
+    return row.method + f" {FEW_ERRORS}" * row.few_errors
+
+
+def training_cell(board: Board, row: Row, metric: str) -> str:
+    """Mean of the replicates' values, with the interval over training too."""
+    value = row.values.get(metric, Value())
+    scale, digits = quantity(metric).scale, board.digits(metric)
+    bounds = interval(value.training_low * scale, value.training_high * scale, digits)
+    return f"{number(value.mean_of_folds * scale, digits)} {bounds}".rstrip()
 
 
 def rank_cell(row: Row) -> str:
@@ -93,7 +118,9 @@ def subtitle(board: Board) -> str:
 
 def footnotes(boards: Sequence[Board]) -> tuple[tuple[str, str], ...]:
     """The signs that occur, with their meaning."""
-    used = {c for b in boards for r in b.rows for v in r.values.values() for c in marks(v)}
+    rows = [row for board in boards for row in board.rows]
+    used = {mark(v) for row in rows for v in row.values.values()}
+    used |= {FEW_ERRORS} if any(row.few_errors for row in rows) else set()
     return tuple((sign, meaning) for sign, meaning in FOOTNOTES if sign in used)
 
 
@@ -108,20 +135,29 @@ def small_print(boards: Sequence[Board], tables: Tables) -> list[str]:
     """All that must be said beneath the tables, in plain sentences."""
     ratios = list(dict.fromkeys(n for n in map(ratio_note, boards) if n))
     signs = [f"{sign} {meaning}" for sign, meaning in footnotes(boards)]
-    return [*READING, *signs, *ratios, *tables.notes]
+    return [*reading(boards), *signs, *ratios, *other_notes(tables)]
+
+
+def other_notes(tables: Tables) -> list[str]:
+    """The statistics' notes but for those that stand with the tests over all blocks."""
+    said = overall_sentences(tables)
+    return [note for note in tables.notes if not any(line in note for line in said)]
 
 
 # --- grids of text -------------------------------------------------------------------------
 
 
-def _grid(board: Board) -> tuple[list[str], list[list[str]]]:
+Grid = tuple[list[str], list[list[str]]]
+
+
+def _grid(board: Board) -> Grid:
     head = ["Rank ↓", "Method", "Group", *(quantity(m).head for m in board.main_metrics)]
     head += [board.cost_head(key) for key in board.main_costs]
     rows = [
         [
             rank_cell(row),
-            row.method,
-            row.group,
+            name_cell(row),
+            letter_ranges(row.group),
             *(metric_cell(board, row, m) for m in board.main_metrics),
             *(cost_cell(row, key) for key in board.main_costs),
         ]
@@ -130,8 +166,9 @@ def _grid(board: Board) -> tuple[list[str], list[list[str]]]:
     return head, rows
 
 
-def _difference_grid(board: Board) -> tuple[list[str], list[list[str]]]:
-    metrics = [m for m in board.metrics if any(m in r.differences for r in board.rows)]
+def differences(board: Board) -> Grid:
+    """Paired differences to the reference, of the primary metrics."""
+    metrics = [m for m in board.main_metrics if any(m in r.differences for r in board.rows)]
     head = ["Method", *(quantity(m).head for m in metrics)]
     rows = [
         [row.method, *(difference_cell(board, row, m) for m in metrics)]
@@ -139,6 +176,38 @@ def _difference_grid(board: Board) -> tuple[list[str], list[list[str]]]:
         if row.differences
     ]
     return head, rows
+
+
+def over_training(board: Board) -> Grid:
+    """Means of the replicates' values, of the primary metrics; no rows for one replicate."""
+    metrics = board.main_metrics
+    head = ["Method", *(quantity(m).head for m in metrics)]
+    if board.replicates < 2:
+        return head, []
+    return head, [
+        [row.method, *(training_cell(board, row, m) for m in metrics)] for row in board.rows
+    ]
+
+
+def difference_note(board: Board) -> str:
+    """What the table of differences shows."""
+    return (
+        f"Method minus {board.against}, paired on the same images, with its {board.coverage} "
+        "interval; p after Holm's correction for all methods."
+    )
+
+
+def training_note(board: Board) -> str:
+    """What the table over training shows."""
+    note = (
+        f"Mean of the {board.replicates} replicates' own values, with the {board.coverage} "
+        "interval over training too."
+    )
+    if board.block.folds != "official":
+        note += (
+            " Calibration errors of small test parts are larger than those of all images together."
+        )
+    return note
 
 
 # --- Markdown ------------------------------------------------------------------------------
@@ -150,11 +219,12 @@ def markdown(boards: Sequence[Board], tables: Tables) -> str:
     for board in boards:
         parts += [f"## {_escape_markdown(board.block.title)}", subtitle(board) + "."]
         parts.append(_markdown_table(*_grid(board), left=(1,)))
-        head, rows = _difference_grid(board)
-        if rows:
-            against = _escape_markdown(board.against)
-            parts.append(f"Difference to {against}, paired on the same images; p after Holm:")
-            parts.append(_markdown_table(head, rows, left=(0,)))
+        for (head, rows), note in (
+            (differences(board), difference_note(board)),
+            (over_training(board), training_note(board)),
+        ):
+            if rows:
+                parts += [_escape_markdown(note), _markdown_table(head, rows, left=(0,))]
     overall = overall_sentences(tables)
     if overall:
         parts += ["## Over all blocks", _bullets(overall)]
@@ -163,26 +233,24 @@ def markdown(boards: Sequence[Board], tables: Tables) -> str:
 
 
 def overall_sentences(tables: Tables) -> list[str]:
-    """What the tests over all blocks say, a sentence for each metric."""
-    said = []
-    for row in tables.overall.to_dict("records"):
-        title = quantity(str(row["metric"])).short
-        blocks, p = int(row["blocks"]), float(row["p"])
-        line = f"{title}: "
-        if not math.isnan(p):
-            shown = p_value(p)
-            line += (
-                f"Friedman {number(float(row['friedman']), 2)} over {blocks} blocks, "
-                f"p {shown if shown.startswith('<') else '= ' + shown}; critical difference of "
-                f"mean ranks {number(float(row['critical_difference']), 2)}. "
-            )
-        note = row.get("note")
-        if isinstance(note, str) and note:
-            line += note[:1].upper() + note[1:].rstrip(".") + "."
-        elif not row["powered"]:
-            line += "Too few blocks for the test to have power."
-        said.append(line.strip())
-    return said
+    """What the tests over all blocks say; nothing where there is one block only."""
+    overall = tables.overall[tables.overall["metric"].isin(RANKED)]
+    said, notes = [], []
+    several = overall[overall["blocks"] > 1].to_dict("records")
+    for row in sorted(several, key=lambda r: RANKED.index(r["metric"])):
+        ranks = tables.mean_ranks[tables.mean_ranks["metric"] == row["metric"]]
+        best = ranks.sort_values(["mean_rank", "method"]).iloc[0]
+        line = (
+            f"{quantity(row['metric']).short}: best mean rank {best['method']} "
+            f"({number(best['mean_rank'], 1)})"
+        )
+        if not math.isnan(row["p"]):
+            p = p_value(row["p"])
+            p = p if p.startswith("<") else f"= {p}"
+            line += f"; Friedman's test gives {number(row['friedman'], 2)}, p {p}"
+        said.append(line + ".")
+        notes.append(row["note"])
+    return [*said, *dict.fromkeys(notes)]
 
 
 def _bullets(lines: Sequence[str]) -> str:
@@ -225,14 +293,14 @@ def frame(boards: Sequence[Board]) -> pd.DataFrame:
     rows = []
     for board in boards:
         for row in board.rows:
-            line: dict[str, object] = {key: getattr(board.block, key) for key in KEYS}
+            line: dict[str, object] = {key: getattr(board.block, key) for key in KEY}
             line |= {"images": board.images, "replicates": board.replicates}
             line |= {"method": row.method, "rank": row.rank.value, "rank_low": row.rank.low,
                      "rank_high": row.rank.high, "group": row.group,
                      "chance_best": row.chance_best}  # fmt: skip
             for metric in board.metrics:
                 line |= _flat(metric, row.values.get(metric, Value()))
-            for metric in DIFFERENCES:
+            for metric in board.metrics:
                 if found := row.differences.get(metric):
                     line["reference"] = board.against
                     line |= {f"{metric}_difference{_suffix(n)}": getattr(found, n)

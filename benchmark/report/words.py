@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from benchmark.metrics import METRICS, Metric
+
 INFINITE = "∞"
 ABSENT = "–"
 INSIDE_FLOOR = "°"
@@ -20,7 +22,7 @@ FOOTNOTES = (
         "inside the noise floor: a perfectly calibrated model would score as high by chance on "
         "as many images.",
     ),
-    (FEW_ERRORS, "fewer than 30 errors: the interval may be too narrow."),
+    (FEW_ERRORS, "fewer than 30 errors: intervals may cover less than they say."),
 )
 
 
@@ -35,6 +37,8 @@ class Quantity:
         better: which direction is better; None where neither is.
         unit: printed with the title; values in ``%`` are multiplied by 100.
         meaning: one sentence for readers who do not know it.
+        formula: its definition.
+        source: where it comes from.
         digits: decimals where no interval says how many are sensible.
         ratio: whether a ratio to the reference method is worth a place beside it.
     """
@@ -45,6 +49,8 @@ class Quantity:
     better: Literal["higher", "lower"] | None = None
     unit: str = ""
     meaning: str = ""
+    formula: str = ""
+    source: str = ""
     digits: int = 3
     ratio: bool = False
 
@@ -64,191 +70,109 @@ class Quantity:
         return 100.0 if self.unit == "%" else 1.0
 
 
-_METRICS = (
-    Quantity(
-        "accuracy",
-        "Accuracy",
-        "Accuracy",
-        "higher",
-        "%",
-        "Share of the images whose most probable class is the true one.",
-        1,
-    ),
-    Quantity(
-        "ece",
+_PLAIN = {
+    "accuracy": ("", "Share of the images whose most probable class is the true one."),
+    "ece": (
         "Expected calibration error (ECE)",
-        "ECE",
-        "lower",
-        "%",
-        "How far confidence and accuracy lie apart, on average over 15 equal bins of confidence.",
-        2,
+        "How far confidence and accuracy lie apart, on average over bins of confidence.",
     ),
-    Quantity(
-        "nll",
+    "nll": (
         "Negative log-likelihood (NLL)",
-        "NLL",
-        "lower",
-        "",
-        "Mean of minus the natural logarithm of the probability given to the true class. "
-        "Infinite once a true class was called impossible.",
-        3,
+        "Small where the true class was given a high probability; infinite once it was called "
+        "impossible.",
     ),
-    Quantity(
-        "brier",
-        "Brier score",
-        "Brier",
-        "lower",
-        "",
-        "Mean squared distance between the predicted probabilities and the true class, "
-        "summed over classes.",
-        3,
+    "brier": ("", "Squared distance between the predicted probabilities and the true class."),
+    "balanced_accuracy": ("", "Accuracy with every class counting the same."),
+    "auc": (
+        "Macro area under the ROC curve (AUC)",
+        "How well each class is told from the others.",
     ),
-    Quantity(
-        "balanced_accuracy",
-        "Balanced accuracy",
-        "Balanced accuracy",
-        "higher",
-        "%",
-        "Mean over classes of the share of their images that is recognised.",
-        1,
-    ),
-    Quantity(
-        "macro_auc",
-        "Macro AUC, one against the rest",
-        "Macro AUC",
-        "higher",
-        "%",
-        "How well each class is separated from the others, mean over classes.",
-        2,
-    ),
-    Quantity(
-        "ece_equal_mass",
-        "ECE, bins of equal mass",
-        "ECE equal mass",
-        "lower",
-        "%",
-        "ECE with 15 bins that hold equally many images.",
-        2,
-    ),
-    Quantity(
-        "classwise_ece",
-        "Class-wise ECE",
-        "Class-wise ECE",
-        "lower",
-        "%",
-        "ECE of each class's own probability, mean over classes.",
-        2,
-    ),
-    Quantity(
-        "smooth_ece",
-        "Smooth ECE",
-        "Smooth ECE",
-        "lower",
-        "%",
-        "ECE with a kernel instead of bins.",
-        2,
-    ),
-    Quantity(
-        "mce",
-        "Maximum calibration error (MCE)",
-        "MCE",
-        "lower",
-        "%",
-        "The largest gap between confidence and accuracy in any bin.",
-        1,
-    ),
-    Quantity(
-        "aurc",
+    "ece_debiased": ("", "ECE without the part that noise alone explains."),
+    "ece_equal_mass": ("", "ECE with bins that hold equally many images."),
+    "rms_debiased": ("", "Root mean square of the gaps, without the part that noise explains."),
+    "ece_sweep": ("", "ECE with as many bins as the data bear."),
+    "ece_classwise": ("", "ECE of the probability of each class, not of the predicted one alone."),
+    "mce": ("Maximum calibration error (MCE)", "The largest gap in any bin."),
+    "ece_smooth": ("", "ECE with a smooth curve in place of bins."),
+    "overconfidence": ("", "The part of ECE where the model promises too much."),
+    "underconfidence": ("", "The part of ECE where the model promises too little."),
+    "nll_refinement": ("", "The part of NLL that no temperature can mend."),
+    "nll_calibration": ("", "The part of NLL that a temperature would mend."),
+    "aurc": (
         "Area under the risk-coverage curve (AURC)",
-        "AURC",
-        "lower",
-        "%",
-        "Mean error rate when only the most confident images are kept, over all shares kept.",
-        2,
+        "Errors among the most confident images, over all shares kept.",
     ),
-    Quantity(
-        "augrc",
-        "Area under the generalised risk-coverage curve (AUGRC)",
-        "AUGRC",
-        "lower",
-        "%",
-        "Mean probability of an undetected error, over all shares kept.",
-        2,
+    "augrc": (
+        "Generalised area under the risk-coverage curve (AUGRC)",
+        "Undetected errors, over all shares kept.",
     ),
-)
+    "ece_true": ("", "ECE against the true probabilities of the simulation."),
+    "gap_true": ("", "Distance of the confidence from the true probability."),
+    "kl_true": ("", "Distance of the prediction from the true probabilities."),
+}
+"""Long title, where the metric's own is an abbreviation, and one sentence for newcomers."""
+
+
+def _of_metric(metric: Metric) -> Quantity:
+    title, meaning = _PLAIN.get(metric.name, ("", ""))
+    percent = metric.unit == "fraction" and metric.name != "brier"  # which goes up to 2
+    return Quantity(
+        name=metric.name,
+        title=title or metric.title,
+        short=metric.title,
+        better=metric.direction,
+        unit="%" if percent else "nats" if metric.unit == "nats" else "",
+        meaning=meaning,
+        formula=metric.formula,
+        source=metric.source,
+        digits=2 if percent else 3,
+    )
+
 
 _COSTS = (
-    Quantity(
-        "train_seconds",
-        "Training time",
-        "Training",
-        "lower",
-        "s",
-        "Seconds of training for one replicate, all members counted, without warm-up, "
-        "compilation and decoding.",
-        ratio=True,
-    ),
-    Quantity(
-        "predict_images_per_second",
-        "Inference speed",
-        "Inference",
-        "higher",
-        "images/s",
-        "Images per second at a fixed large batch.",
-        ratio=True,
-    ),
-    Quantity(
-        "train_images_per_second",
-        "Training speed",
-        "Training speed",
-        "higher",
-        "images/s",
-        "Images per second of training.",
-    ),
-    Quantity(
-        "latency_ms",
-        "Latency at batch 1, median",
-        "Latency",
-        "lower",
-        "ms",
-        "Milliseconds for a single image.",
-        ratio=True,
-    ),
-    Quantity(
-        "peak_memory_mb",
-        "Peak memory",
-        "Peak memory",
-        "lower",
-        "MB",
-        "The most memory that training held.",
-    ),
-    Quantity("parameters", "Parameters", "Parameters", None, "", "Trained numbers of the network."),
-    Quantity(
-        "flops_per_image",
-        "Operations for each image",
-        "FLOPs per image",
-        "lower",
-        "",
-        "Floating-point operations of one prediction.",
-        ratio=True,
-    ),
-    Quantity(
-        "energy_joules",
-        "Training energy",
-        "Energy",
-        "lower",
-        "J",
-        "As the device reports it; absent where it does not.",
-    ),
-    Quantity(
-        "fits", "Trained networks", "Fits", "lower", "", "Networks trained for one replicate."
-    ),
-)
+    Quantity("train_seconds", "Training time", "Training", "lower", "s",
+             "Training of all networks that one replicate of the method needs, without warm-up, "
+             "compilation and decoding.", ratio=True),
+    Quantity("predict_images_per_second", "Inference speed", "Inference", "higher", "images/s",
+             "Images predicted each second, in large batches.", ratio=True),
+    Quantity("train_images_per_second", "Training speed", "Training speed", "higher", "images/s",
+             "Images trained on each second."),
+    Quantity("warm_up_seconds", "Warm-up and compilation", "Warm-up", "lower", "s",
+             "What comes before the first step of training, for all networks."),
+    Quantity("decode_seconds", "Decoding", "Decoding", "lower", "s",
+             "Decoding and resizing the images once, or finding them in the cache."),
+    Quantity("calibrate_seconds", "Post-hoc fitting time", "Post-hoc fit", "lower", "s",
+             "Fitting the calibrator on the calibration part."),
+    Quantity("latency_ms", "Latency of one image, median", "Latency", "lower", "ms",
+             "Time to predict a single image.", ratio=True),
+    Quantity("latency_95_ms", "Latency of one image, 95 % point", "Latency, 95 %", "lower", "ms",
+             "Time within which 95 % of single images are predicted."),
+    Quantity("predict_flops_per_image", "Operations to predict one image", "FLOPs per image",
+             "lower", "", "Floating-point operations.", ratio=True),
+    Quantity("train_flops_per_image", "Operations to train on one image", "Training FLOPs",
+             "lower", "", "Floating-point operations, forward and backward.", ratio=True),
+    Quantity("parameters", "Parameters", "Parameters", None, "",
+             "Trained numbers of all networks of the method."),
+    Quantity("host_memory_mib", "Peak memory of the host", "Host memory", "lower", "MiB",
+             "The most main memory that training held.", ratio=True),
+    Quantity("device_memory_mib", "Peak memory of the device", "Device memory", "lower", "MiB",
+             "The most device memory that training held.", ratio=True),
+    Quantity("predict_host_memory_mib", "Peak memory of the host in inference",
+             "Inference host memory", "lower", "MiB", "The most main memory that predicting held."),
+    Quantity("predict_device_memory_mib", "Peak memory of the device in inference",
+             "Inference device memory", "lower", "MiB",
+             "The most device memory that predicting held."),
+    Quantity("train_energy_joules", "Training energy", "Energy", "lower", "J",
+             "As the device counts it; absent where it does not.", ratio=True),
+    Quantity("fits", "Trained networks", "Fits", "lower", "",
+             "Networks that one replicate of the method needs."),
+)  # fmt: skip
 
-MAIN_METRICS = ("accuracy", "ece", "nll", "brier")
+RANKED = ("accuracy", "ece", "nll")
+MAIN_METRICS = (*RANKED, "brier")
 MAIN_COSTS = ("train_seconds", "predict_images_per_second")
-_KNOWN = {q.name: q for q in (*_METRICS, *_COSTS)}
-_ORDER = {name: i for i, name in enumerate(_KNOWN)}
+_KNOWN = {q.name: q for q in (*map(_of_metric, METRICS.values()), *_COSTS)}
+_ORDER = {name: i for i, name in enumerate(dict.fromkeys((*MAIN_METRICS, *_KNOWN)))}
 
 
 def quantity(name: str) -> Quantity:
@@ -310,10 +234,45 @@ def p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def letter_ranges(group: str) -> str:
+    """``a``, ``ab``, ``a–d fg``: letters of a group, three and more neighbours as a range."""
+    places = [26 * int(n or 0) + ord(a) for a, n in re.findall(r"([a-z])(\d*)", group)]
+    runs: list[list[int]] = []
+    for place in sorted(places):
+        if runs and runs[-1][-1] == place - 1:
+            runs[-1].append(place)
+        else:
+            runs.append([place])
+    parts: list[str] = []
+    for run in runs:
+        if len(run) > 2:
+            parts.append(f"{_letter(run[0])}–{_letter(run[-1])}")
+        elif parts and "–" not in parts[-1]:
+            parts[-1] += "".join(map(_letter, run))
+        else:
+            parts.append("".join(map(_letter, run)))
+    return " ".join(parts)
+
+
+def _letter(place: int) -> str:
+    turn, letter = divmod(place - ord("a"), 26)
+    return chr(ord("a") + letter) + (str(turn) if turn else "")
+
+
+def percent(share: float) -> str:
+    """``95 %``, ``99.5 %``."""
+    return f"{share * 100:.10g} %"
+
+
 def listed(names: Iterable[str]) -> str:
     """``a``, ``a and b``, ``a, b and c``."""
     *first, last = list(names)
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def broken(name: str) -> list[str]:
+    """A name in the pieces between which a line may end."""
+    return re.findall(r".[^-+_,/\[]*[-+_,/\[]?", name, re.DOTALL)
 
 
 def shortened(name: str, width: int) -> str:

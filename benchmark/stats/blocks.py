@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.api import InputError, IntArray
-from benchmark.floor import Floats
 from benchmark.metrics import Sample
 from benchmark.predictions import Predictions
 
@@ -84,7 +83,7 @@ def pool(folds: Sequence[Predictions]) -> Predictions:
     again = ids[order][1:] == ids[order][:-1]
     if again.any():
         raise InputError(
-            f"image {ids[order][1:][again][0]!r} is in more than one test part of "
+            f"image {str(ids[order][1:][again][0])!r} is in more than one test part of "
             f"{first.method}, {first.dataset}, seed {first.seed}: folds must not overlap"
         )
     groups = None
@@ -159,11 +158,6 @@ class Block:
         """``(images,)`` the unit that each image is resampled with: its group, or itself."""
         return np.arange(self.images) if self.groups is None else self.groups
 
-    @cached_property
-    def sizes(self) -> Floats:
-        """Images in each unit."""
-        return np.bincount(self.units).astype(float)
-
 
 def build(predictions: Sequence[Predictions], seed: int) -> tuple[list[Block], list[str]]:
     """Sort predictions into blocks of complete methods.
@@ -231,7 +225,9 @@ def _check_paired(one: Predictions, other: Predictions) -> None:
         )
     if not np.array_equal(one.labels, other.labels):
         wrong = int(np.argmax(one.labels != other.labels))
-        raise InputError(f"{where} give image {one.ids[wrong]!r} different labels: mend one")
+        raise InputError(f"{where} give image {str(one.ids[wrong])!r} different labels: mend one")
     groups = [np.zeros(0) if p.groups is None else p.groups for p in (one, other)]
-    if not np.array_equal(*groups) or (one.posterior is None) != (other.posterior is None):
+    if not np.array_equal(groups[0], groups[1]) or (one.posterior is None) != (
+        other.posterior is None
+    ):
         raise InputError(f"{where} disagree on groups or true probabilities: give both the same")

@@ -97,8 +97,7 @@ def told_apart(better: Sequence[Floats]) -> npt.NDArray[np.bool_]:
     """
     stacked = np.stack(better)
     ahead = (stacked > 0).any(0) & ~(stacked < 0).any(0)
-    apart: npt.NDArray[np.bool_] = ahead | ahead.T
-    return apart
+    return np.logical_or(ahead, ahead.T)
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,10 @@ def friedman(values: Floats, higher_is_better: bool, alpha: float = 0.05) -> Fri
     critical = float(quantile * np.sqrt(methods * (methods + 1) / (6 * blocks)))
     statistic = p = np.nan
     if methods >= 3 and blocks >= 2:
-        statistic, p = map(float, distributions.friedmanchisquare(*each.T))
+        if np.ptp(each) == 0:
+            statistic, p = 0.0, 1.0
+        else:
+            statistic, p = map(float, distributions.friedmanchisquare(*each.T))
     powered = blocks >= 2 and critical <= (methods - 1) / 2
     return Friedman(blocks, each.mean(0), statistic, p, critical, powered)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import stats as distributions
 
 from benchmark.api import IntArray
-from benchmark.floor import Floats, effective_groups
-from benchmark.stats.blocks import Block
+from benchmark.floor import Floats, Groups
 
 RESAMPLES = 2000
 """Bootstrap resamples of what is a mean over images."""
@@ -33,16 +33,40 @@ class Bootstrap:
     sizes: Floats
 
     @classmethod
-    def of(cls, block: Block, generator: np.random.Generator) -> Bootstrap:
-        """Draw the resamples."""
-        number = len(block.sizes)
-        drawn = generator.integers(0, number, (RESAMPLES, number))
-        weights = np.stack([np.bincount(row, minlength=number) for row in drawn])
-        return cls(weights.astype(float), block.units, block.sizes)
+    def draw(cls, units: IntArray, generator: np.random.Generator) -> Bootstrap:
+        """Draw the resamples.
 
-    def degrees(self) -> float:
-        """Degrees of freedom of a variance between the units, which may differ in size."""
-        return max(effective_groups(self.sizes) - 1, 0.5)
+        Args:
+            units: ``(images,)`` codes 0, 1, ... of what is resampled together.
+            generator: the source of randomness.
+        """
+        sizes = np.bincount(units).astype(np.float64)
+        number = len(sizes)
+        drawn = generator.integers(0, number, (RESAMPLES, number))
+        drawn += number * np.arange(RESAMPLES)[:, None]
+        weights = np.bincount(drawn.ravel(), minlength=RESAMPLES * number)
+        return cls(weights.reshape(RESAMPLES, number).astype(np.float64), units, sizes)
+
+    @cached_property
+    def by_unit(self) -> Floats:
+        """The weights as ``(units, resamples)``, laid out for products with sparse matrices."""
+        return np.ascontiguousarray(self.weights.T)
+
+    @cached_property
+    def groups(self) -> Groups:
+        """The units, as groups of images."""
+        return Groups(self.units)
+
+    @cached_property
+    def grouped(self) -> bool:
+        """Whether some unit holds several images."""
+        return len(self.sizes) < len(self.units)
+
+    def degrees(self, values: Floats) -> Floats:
+        """Degrees of freedom of the standard errors of ``(images, columns)``."""
+        if self.grouped:
+            return self.groups.degrees(values)
+        return np.full(values.shape[1], len(values) - 1.0)
 
     def of_images(self, resamples: int) -> Floats:
         """Weights of the images in the first resamples, ``(resamples, images)``."""
@@ -58,14 +82,11 @@ class Bootstrap:
 
     def standard_errors(self, values: Floats) -> Floats:
         """Standard error of the mean of each column, from the variance between units."""
-        totals = self.sums(values)
-        n, number = self.sizes.sum(), len(self.sizes)
-        residuals = totals - self.sizes[:, None] * values.mean(0)
-        scale = number / max(number - 1, 1)
-        error: Floats = np.sqrt(scale * (residuals**2).sum(0)) / n
+        residuals = self.groups.residuals(self.sums(values))
+        error: Floats = np.sqrt((residuals**2).sum(0)) / len(values)
         return error
 
-    def means(self, values: Floats, alpha: float) -> tuple[Floats, Floats]:
+    def means(self, values: Floats, alpha: float, *, paired: bool = False) -> tuple[Floats, Floats]:
         """Intervals for the means of the columns: bootstrap-t, over units.
 
         Each resample's deviation is measured in its own standard errors. For skewed losses of
@@ -75,26 +96,31 @@ class Bootstrap:
         Args:
             values: ``(images, columns)``.
             alpha: one minus the coverage.
+            paired: whether the columns are differences between two methods.
         """
         totals = self.sums(values)
         sizes, n, number = self.sizes, self.sizes.sum(), len(self.sizes)
         mean = values.mean(0)
         totals = totals - sizes[:, None] * mean
-        drawn = self.weights @ sizes
-        deviation = (self.weights @ totals) / drawn[:, None]
+        powers = np.stack([sizes, sizes**2], axis=1)
+        columns = [totals, totals**2, totals * sizes[:, None], powers]
+        products = self.weights @ np.concatenate(columns, axis=1)
+        first, second, mixed = np.split(products[:, :-2], 3, axis=1)
+        drawn, drawn_squares = products[:, -2:].T
+        deviation = first / drawn[:, None]
         # Sum over units of w (total - size * mean*)^2, expanded into products of matrices.
-        squares = (
-            self.weights @ totals**2
-            - 2 * deviation * (self.weights @ (totals * sizes[:, None]))
-            + deviation**2 * (self.weights @ sizes**2)[:, None]
-        )
+        squares = second - 2 * deviation * mixed + deviation**2 * drawn_squares[:, None]
         scale = number / max(number - 1, 1)
         error = np.sqrt(scale * np.maximum(squares, 0)) / drawn[:, None]
-        observed = np.sqrt(scale * (totals**2).sum(0)) / n
-        tiny = 1e-9 * np.maximum(observed, 1e-300)
+        tiny = 1e-9 * np.sqrt((totals**2).sum(0)) / n + 1e-300
         ratio = np.where(error > tiny, deviation / np.maximum(error, tiny), 0.0)
-        low, high = np.quantile(ratio, [1 - alpha / 2, alpha / 2], axis=0)
-        return mean - low * observed, mean - high * observed
+        high, low = np.quantile(ratio, [1 - alpha / 2, alpha / 2], axis=0)
+        if self.grouped or paired:
+            # The tails of few groups, and of differences that are mostly 0, come out too short.
+            least = distributions.t.ppf(1 - alpha / 2, self.degrees(values))
+            high, low = np.maximum(high, least), np.minimum(low, -least)
+        observed = self.standard_errors(values)
+        return mean - high * observed, mean - low * observed
 
 
 def wilson(
@@ -130,13 +156,10 @@ def accuracy_difference(boot: Bootstrap, values: Floats, alpha: float) -> tuple[
         values: ``(images, columns)`` differences in correctness.
         alpha: one minus the coverage.
     """
-    n, number = len(values), len(boot.sizes)
-    totals = boot.sums(values)
-    residuals = totals - boot.sizes[:, None] * values.mean(0)
-    scale = number / max(number - 1, 1)
-    error = np.sqrt(scale * (residuals**2).sum(0) + 2) / (n + 2)
+    n = len(values)
+    error = np.sqrt((n * boot.standard_errors(values)) ** 2 + 2) / (n + 2)
     centre = values.sum(0) / (n + 2)
-    half = distributions.t.ppf(1 - alpha / 2, boot.degrees()) * error
+    half = distributions.t.ppf(1 - alpha / 2, boot.degrees(values)) * error
     return centre - half, centre + half
 
 

@@ -151,13 +151,14 @@ def estimate(
     pair_low, pair_high = np.full((2, number, number), np.nan)
     i, j = np.triu_indices(number, 1)
 
-    if isinstance(metric, Binned):
+    if isinstance(metric, Binned) and metric.interval:
         low, high, cautious_low, cautious_high = inverted[metric.name].reshape(number, 4).T
-        pair_low = cautious_low[:, None] - cautious_high
-        pair_high = cautious_high[:, None] - cautious_low
         if metric.floor_removed:
-            # The same truth as the plain ECE's; its value here is free of the noise's share.
+            # It estimates the same truth as the plain ECE, which the methods are compared by.
             low, high = np.minimum(low, value), np.maximum(high, value)
+        else:
+            pair_low = cautious_low[:, None] - cautious_high
+            pair_high = cautious_high[:, None] - cautious_low
     elif isinstance(metric, PerImage):
         images = np.stack(
             [np.mean([metric.of(s) for s in block.samples[m]], axis=0) for m in block.methods], 1
@@ -168,16 +169,16 @@ def estimate(
         if metric.name == "accuracy":
             error = boot.standard_errors(images)
             plain = block.groups is None and block.seeds == 1
-            degrees = np.inf if block.groups is None else boot.degrees()
+            degrees = boot.degrees(images) if boot.grouped else np.full(number, np.inf)
             ends = [
-                intervals.wilson(v, np.nan if plain else e, block.images, degrees, alpha)
-                for v, e in zip(value, error)
+                intervals.wilson(v, np.nan if plain else e, block.images, d, alpha)
+                for v, e, d in zip(value, error, degrees)
             ]
             low, high = np.array(ends).T
             between = intervals.accuracy_difference(boot, differences, alpha)
         else:
             low, high = boot.means(images, alpha)
-            between = boot.means(differences, alpha)
+            between = boot.means(differences, alpha, paired=True)
         pair_low, pair_high = _matrices(between, i, j, number)
         low, high = np.where(finite, low, np.nan), np.where(finite, high, np.nan)
         unknown = ~(finite[:, None] & finite)
@@ -188,7 +189,8 @@ def estimate(
             [np.mean([metric.of(s, weights) for s in block.samples[m]], 0) for m in block.methods],
             axis=1,
         )
-        width = distributions.t.ppf(1 - alpha / 2, boot.degrees())
+        correct = np.stack([block.samples[m][0].correct for m in block.methods], axis=1)
+        width = distributions.t.ppf(1 - alpha / 2, boot.degrees(correct).min())
         width *= np.sqrt(len(boot.sizes) / max(len(boot.sizes) - 1, 1))
         half = width * drawn.std(0, ddof=1)
         low, high = np.clip([value - half, value + half], 0, 1)
@@ -202,6 +204,10 @@ def estimate(
         pair_low, pair_high = intervals.with_seeds(
             difference, pair_low, pair_high, between_seeds, alpha
         )
+    if len(boot.sizes) < 2:
+        # One image, or one group: nothing tells how much another would differ.
+        for unknown_end in (low, high, pair_low, pair_high):
+            unknown_end[...] = np.nan
     return Estimates(value, low, high, pair_low, pair_high)
 
 
@@ -213,7 +219,7 @@ def invert(block: Block, metrics: Sequence[Metric], alpha: float) -> dict[str, F
     Returns:
         For each metric ``(methods, 2, 2)``: intervals at ``alpha`` and at ``alpha / 2``.
     """
-    binned = [m for m in metrics if isinstance(m, Binned)]
+    binned = [m for m in metrics if isinstance(m, Binned) and m.interval]
     ends = {m.name: np.empty((len(block.methods), 2, 2)) for m in binned}
     levels = (alpha, alpha / 2)
     for number, method in enumerate(block.methods):
@@ -244,27 +250,14 @@ def _matrices(
 # --- ranks ---------------------------------------------------------------------------------
 
 
-def _resampled_ece(block: Block, method: str, boot: Bootstrap) -> Floats:
-    """ECE of every resample and seed, ``(seeds, resamples)``, moved back to the observed one.
-
-    Resampling adds the labels' noise a second time. Only the spread of the resamples is used.
-    """
-    metric = METRICS["ece"]
-    assert isinstance(metric, Binned)
-    drawn = []
-    for sample in block.samples[method]:
-        bins = metric.bins(sample)
-        gaps = boot.weights @ bin_gaps(sample, boot)
-        ece = np.abs(gaps).sum(1) / (boot.weights @ boot.sizes)
-        drawn.append(ece - ece.mean() + metric.of(bins.hits[None], bins)[0])
-    return np.array(drawn)
-
-
-def bin_gaps(sample: Sample, boot: Bootstrap) -> sparse.csr_array:
-    """Sums of correctness minus confidence of each unit in each bin, ``(units, bins)``."""
+def resampled_ece(sample: Sample, boot: Bootstrap) -> Floats:
+    """ECE of every resample, ``(resamples,)``."""
     bins = sample.equal_width
-    shape = (len(boot.sizes), bins.bins)
-    return sparse.csr_array((bins.hit - bins.confidence, (boot.units, bins.index)), shape=shape)
+    gaps = sparse.csr_array(
+        (bins.hit - bins.confidence, (bins.index, boot.units)), (bins.bins, len(boot.sizes))
+    )
+    errors: Floats = np.abs(np.asarray(gaps @ boot.by_unit)).sum(0)
+    return errors / (boot.weights @ boot.sizes)
 
 
 def _rank_rows(
@@ -308,7 +301,10 @@ def _rank_rows(
                 continue
             means = (boot.weights @ boot.sums(images)) / totals[:, None]
             drawn[name].append((means.T * share).sum(0))
-        drawn["ece"].append((_resampled_ece(block, method, boot) * share).sum(0))
+        ece = np.stack([resampled_ece(s, boot) for s in samples])
+        # Resampling adds the labels' noise a second time: only the spread is used.
+        ece += np.array([[METRICS["ece"].value(s)] for s in samples]) - ece.mean(1, keepdims=True)
+        drawn["ece"].append((ece * share).sum(0))
     chance = comparison.chance_of_best(
         comparison.mean_rank(**{name: np.stack(values, 1) for name, values in drawn.items()})
     )
@@ -393,7 +389,7 @@ def summarise(
     pairs: list[dict[str, object]] = []
     for number, block in enumerate(blocks):
         generator = np.random.default_rng([seed, number])
-        boot = Bootstrap.of(block, generator)
+        boot = Bootstrap.draw(block.units, generator)
         chosen = select(metrics, block.posterior)
         own = [p for p in arranged if key(p) == block.key and p.method in block.methods]
         replicates = _scores(own, [m.name for m in chosen], seed)
@@ -574,7 +570,7 @@ def _block_notes(block: Block, against: str) -> list[str]:
             "cover less than they say."
         )
     if block.groups is not None:
-        number = len(block.sizes)
+        number = len(set(block.units.tolist()))
         notes.append(
             f"{block.label}: {block.images} images in {number} groups; intervals resample whole "
             "groups. The noise floors of the sweep, class-wise and smooth errors take images for "
@@ -598,13 +594,16 @@ def _overall(
             f"{', '.join(left_out)}."
         )
     everywhere = all(b.posterior for b in blocks)
-    for metric in select(metrics, everywhere) if len(common) > 1 else ():
+    if len(blocks) == 1:
+        notes.append("One block says nothing about others: tests over blocks need several.")
+    tested = select(metrics, everywhere) if len(common) > 1 and len(blocks) > 1 else ()
+    for metric in tested:
         own = values[(values["metric"] == metric.name) & values["method"].isin(common)]
         table = own.pivot(index=list(KEY), columns="method", values="value")[common]
         test = comparison.friedman(table.to_numpy(), metric.direction == "higher", alpha)
         largest = len(common) - 1
         note = (
-            f"{test.blocks} {'block' if test.blocks == 1 else 'blocks'}, {len(common)} methods: "
+            f"{test.blocks} blocks, {len(common)} methods: "
             f"mean ranks must differ by more than {test.critical_difference:.2f} of at most "
             f"{largest}"
         )

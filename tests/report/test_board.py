@@ -1,0 +1,121 @@
+import math
+
+import pandas as pd
+import pytest
+
+from benchmark.report.board import Block, make_boards
+from benchmark.stats import Tables
+
+from .builder import definitions
+
+HEAD = {"preset": "standard", "dataset": "d", "backbone": "b", "folds": "2 folds"}
+EMPTY = pd.DataFrame()
+
+
+def ranks(**methods):
+    return pd.DataFrame(
+        [{**HEAD, "method": m, "rank": r, "low": r, "high": r, "group": g, "chance_best": 0.1}
+         for m, (r, g) in methods.items()]
+    )  # fmt: skip
+
+
+def values(**methods):
+    return pd.DataFrame(
+        [{**HEAD, "method": m, "metric": metric, "value": v, "images": 10, "replicates": 2}
+         for m, line in methods.items() for metric, v in line.items()]
+    )  # fmt: skip
+
+
+def tables(ranks, values=EMPTY, pairs=EMPTY):
+    return Tables(values, ranks, pairs, EMPTY, EMPTY, ())
+
+
+def cost(method, seconds, fold="1/2", hardware="cpu"):
+    return {"preset": "standard", "dataset": "d", "backbone": "b", "method": method, "fold": fold,
+            "seed": 0, "metric": "train_seconds", "value": seconds,
+            "hardware": hardware}  # fmt: skip
+
+
+def test_rows_are_sorted_by_rank_then_name_and_unranked_last():
+    frame = ranks(b=(2.0, "a"), c=(1.0, "a"), a=(2.0, "a"), x=(math.nan, ""))
+    [board] = make_boards(tables(frame), EMPTY, "c")
+    assert [r.method for r in board.rows] == ["c", "a", "b", "x"]
+
+
+def test_tied_are_those_that_share_a_letter_with_the_best():
+    frame = ranks(a=(1.0, "ab"), b=(2.0, "a"), c=(3.0, "bc"), d=(4.0, "c"))
+    [board] = make_boards(tables(frame), EMPTY, "a")
+    assert [r.method for r in board.tied] == ["a", "b", "c"]
+
+
+def test_letters_beyond_z_are_other_letters():
+    frame = ranks(a=(1.0, "a"), b=(2.0, "ba1"), c=(3.0, "xa2"), d=(4.0, "ya"))
+    [board] = make_boards(tables(frame), EMPTY, "a")
+    assert [r.method for r in board.tied] == ["a", "d"]
+
+
+def test_coverage_is_that_of_the_intervals():
+    [board] = make_boards(tables(ranks(a=(1.0, "a"))), EMPTY, "a", alpha=0.1)
+    assert board.coverage == "90 %"
+
+
+def test_best_follows_the_direction_and_skips_what_is_absent():
+    frame = values(a={"accuracy": 0.8, "nll": math.inf}, b={"accuracy": 0.9, "nll": math.nan})
+    [board] = make_boards(tables(ranks(a=(1.0, "a"), b=(2.0, "a")), frame), EMPTY, "a")
+    assert board.best("accuracy").method == "b"
+    assert board.best("nll").method == "a"
+    assert board.best("unknown_score") is None
+
+
+def test_ratio_uses_the_replicates_that_both_have():
+    costs = pd.DataFrame([cost("cross-entropy", 10.0), cost("cross-entropy", 90.0, "2/2"),
+                          cost("m", 20.0)])  # fmt: skip
+    [board] = make_boards(tables(ranks(m=(1.0, "a"), **{"cross-entropy": (2.0, "a")})), costs, "m")
+    by_name = {r.method: r.costs["train_seconds", "cpu"] for r in board.rows}
+    assert by_name["m"].ratio == pytest.approx(2.0)
+    assert (by_name["cross-entropy"].value, by_name["cross-entropy"].ratio) == (50.0, 1.0)
+
+
+def test_ratio_leaves_out_what_the_reference_lacks():
+    costs = pd.DataFrame([cost("cross-entropy", 10.0), cost("m", 20.0), cost("m", 90.0, "2/2")])
+    [board] = make_boards(tables(ranks(m=(1.0, "a"), **{"cross-entropy": (2.0, "a")})), costs, "m")
+    assert board.rows[0].costs["train_seconds", "cpu"].ratio == pytest.approx(2.0)
+    assert board.rows[0].costs["train_seconds", "cpu"].value == pytest.approx(55.0)
+
+
+def test_hardware_is_never_mixed():
+    costs = pd.DataFrame([cost("cross-entropy", 10.0), cost("m", 1.0, hardware="gpu")])
+    [board] = make_boards(tables(ranks(m=(1.0, "a"), **{"cross-entropy": (2.0, "a")})), costs, "m")
+    assert board.costs == (("train_seconds", "cpu"), ("train_seconds", "gpu"))
+    assert board.cost_head(("train_seconds", "gpu")) == "Training s ↓ (gpu)"
+    m = next(r for r in board.rows if r.method == "m").costs
+    assert set(m) == {("train_seconds", "gpu")}
+    assert math.isnan(m["train_seconds", "gpu"].ratio)
+
+
+def test_only_differences_to_the_reference_are_taken():
+    pairs = pd.DataFrame(
+        [{**HEAD, "metric": "ece", "method": "b", "reference": r, "difference": d}
+         for r, d in (("a", 0.1), ("c", 0.2))]
+    )  # fmt: skip
+    frame = ranks(a=(1.0, "a"), b=(2.0, "a"), c=(3.0, "a"))
+    [board] = make_boards(tables(frame, pairs=pairs), EMPTY, "c")
+    assert board.rows[1].differences["ece"].difference == 0.2
+
+
+def test_main_metrics_are_all_where_no_primary_one_was_asked_for():
+    frame = values(a={"mce": 0.1, "aurc": 0.2})
+    [board] = make_boards(tables(ranks(a=(1.0, "a")), frame), EMPTY, "a")
+    assert board.main_metrics == ("mce", "aurc")
+
+
+def test_blocks_are_kept_apart(many):
+    assert [b.block.dataset for b in many.boards] == ["ham10000", "pneumoniamnist"]
+    assert all(len(b.rows) == len(definitions()) + 1 for b in many.boards)
+    assert len({b.block.file_name for b in many.boards}) == 2
+
+
+def test_block_names():
+    block = Block("standard", "d", "b", "official")
+    assert block.title == "d · b · official split · standard"
+    assert block.file_name == "d--b--official--standard"

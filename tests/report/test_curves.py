@@ -1,0 +1,93 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from benchmark.predictions import Predictions
+from benchmark.report.board import Block
+from benchmark.report.curves import by_method, reliability, replicate_scores, risk_coverage
+
+
+def make(confidence, correct, fold="official", seed=0, method="m"):
+    """Two classes: the first is always predicted."""
+    confidence = np.asarray(confidence, float)
+    with np.errstate(divide="ignore"):
+        log_probs = np.log(np.stack([confidence, 1 - confidence], 1))
+    return Predictions(
+        preset="p", dataset="d", backbone="b", method=method, fold=fold, seed=seed,
+        classes=("x", "y"), ids=np.arange(len(confidence)).astype(str),
+        labels=1 - np.asarray(correct, int), log_probs=log_probs,
+    )  # fmt: skip
+
+
+def test_bins_by_hand():
+    r = reliability([make([0.6, 0.6, 0.9, 1.0], [1, 0, 1, 1])])
+    assert r.confidence == pytest.approx([0.6, 0.9, 1.0])
+    assert r.accuracy == pytest.approx([0.5, 1.0, 1.0])
+    assert r.share == pytest.approx([0.5, 0.25, 0.25])
+    assert r.edges[0] == pytest.approx([8 / 15, 9 / 15])  # right-closed: 0.6 is in the ninth bin
+    assert r.edges[-1] == pytest.approx([14 / 15, 1])  # 1.0 is in the last
+
+
+def test_band_is_that_of_drawn_labels():
+    # 100 images at 0.9: the 2.5 % and 97.5 % points of Binomial(100, 0.9) are 84 and 95.
+    r = reliability([make([0.9] * 100, [1] * 90 + [0] * 10)])
+    assert r.low[0] == pytest.approx(0.84, abs=0.011)
+    assert r.high[0] == pytest.approx(0.95, abs=0.011)
+    assert not r.outside[0]
+    assert reliability([make([0.9] * 100, [1] * 82 + [0] * 18)]).outside[0]
+
+
+def test_band_heeds_groups():
+    """Images of a group that err together say less than as many independent ones."""
+    rng = np.random.default_rng(0)
+    wrong = np.repeat(rng.random(40) < 0.2, 25)
+    alone = make(np.full(1000, 0.8), ~wrong)
+    grouped = dataclasses.replace(alone, groups=np.repeat(np.arange(40), 25).astype(str))
+    widths = [float(r.high[0] - r.low[0]) for r in map(reliability, ([alone], [grouped]))]
+    assert widths[1] > 2 * widths[0]
+
+
+def test_calibrated_points_fall_outside_the_band_in_at_most_five_percent():
+    rng = np.random.default_rng(0)
+    outside = []
+    for _ in range(100):
+        confidence = rng.uniform(0.5, 1, 400)
+        outside.append(reliability([make(confidence, rng.random(400) < confidence)]).outside.mean())
+    assert 0.015 < np.mean(outside) < 0.065
+
+
+def test_seeds_on_the_same_images_do_not_narrow_the_band():
+    one = reliability([make([0.9] * 100, [1] * 90 + [0] * 10)])
+    three = reliability([make([0.9] * 100, [1] * 90 + [0] * 10, seed=s) for s in range(3)])
+    assert three.low[0] == pytest.approx(one.low[0], abs=0.011)
+    assert three.high[0] == pytest.approx(one.high[0], abs=0.011)
+
+
+def test_risk_coverage_by_hand():
+    coverage, risk = risk_coverage([make([0.9, 0.8, 0.7, 0.6], [1, 0, 1, 0])])
+    assert np.interp([0.25, 0.5, 0.75, 1.0], coverage, risk) == pytest.approx([0, 0.5, 1 / 3, 0.5])
+
+
+def test_equal_confidences_enter_together():
+    a = risk_coverage([make([0.9, 0.8, 0.8], [1, 0, 1])])[1]
+    b = risk_coverage([make([0.9, 0.8, 0.8], [1, 1, 0])])[1]
+    assert a == pytest.approx(b)
+
+
+def test_replicate_scores_keep_common_replicates():
+    found = {
+        "a": [make([0.8] * 4, [1, 1, 1, 0], f, method="a") for f in ("1/2", "2/2")],
+        "b": [make([0.6] * 4, [1, 1, 0, 0], "1/2", method="b")],
+    }
+    assert replicate_scores(found, "accuracy").to_dict("list") == {"a": [0.75], "b": [0.5]}
+    assert replicate_scores(found, "ece").to_numpy()[0] == pytest.approx([0.05, 0.1])
+    nll = -(3 * np.log(0.8) + np.log(0.2)) / 4
+    assert replicate_scores(found, "nll").loc[(0, "1/2"), "a"] == pytest.approx(nll)
+
+
+def test_by_method_takes_its_block_alone():
+    folds = ("2/3", "10/3", "1/3", "3/3", "1/5", "official", "draw-0")
+    all_of_them = [make([0.8], [1], f) for f in folds]
+    found = by_method(all_of_them, Block("p", "d", "b", "3 folds"))
+    assert [p.fold for p in found["m"]] == ["1/3", "2/3", "3/3", "10/3"]

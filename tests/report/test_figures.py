@@ -1,0 +1,136 @@
+import hashlib
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib import pyplot
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from benchmark.report.drawing import style
+from benchmark.report.figures import (
+    _spread,
+    draw_block,
+    draw_overall,
+    pareto,
+)
+
+from .conftest import ATTACK, material
+
+KINDS = ["reliability", "intervals", "ece-cost", "heads", "risk-coverage", "critical-differences"]
+
+
+def kinds(drawings):
+    return [d.name.partition("--")[0] for d in drawings]
+
+
+def test_every_figure_is_drawn(few):
+    drawings = draw_block(few.boards[0], few.predictions)
+    assert kinds(drawings) == KINDS
+    suffix = few.boards[0].block.file_name
+    assert all(d.name.endswith(f"--{suffix}") for d in drawings)
+    assert all(d.title and d.caption and d.alt for d in drawings)
+
+
+def test_pyplot_and_its_settings_are_left_alone(few):
+    before = dict(mpl.rcParams)
+    for drawing in draw_block(few.boards[0], few.predictions)[:2]:
+        assert drawing.png.startswith(b"\x89PNG")
+    assert pyplot.get_fignums() == []
+    assert dict(mpl.rcParams) == before
+
+
+def test_two_methods_need_no_ranks_nor_heads():
+    two = material(("cross-entropy", "mhml-4"), images=200)
+    assert kinds(draw_block(two.boards[0], two.predictions)) == [
+        "reliability", "intervals", "ece-cost", "risk-coverage",
+    ]  # fmt: skip
+    assert draw_overall(two.boards) == []
+
+
+def test_one_method_alone():
+    one = material(("mine",), against="mine", images=60, blocks=(("only", 3, 0.0),), folds=1)
+    assert kinds(draw_block(one.boards[0], one.predictions)) == [
+        "reliability", "intervals", "risk-coverage",
+    ]  # fmt: skip
+    assert draw_overall(one.boards) == []
+
+
+def test_nothing_is_cut_off(many):
+    """All text lies within each picture, also with 22 methods and a long name."""
+    board = many.boards[0]
+    drawings = [*draw_block(board, many.predictions), *draw_overall(many.boards)]
+    for drawing in drawings:
+        figure = drawing.figure
+        assert drawing.png
+        with style():
+            box = figure.get_tightbbox(FigureCanvasAgg(figure).get_renderer())
+        width, height = figure.get_size_inches()
+        assert box.x0 >= -0.02, drawing.name
+        assert box.y0 >= -0.02, drawing.name
+        assert box.x1 <= width + 0.02, drawing.name
+        assert box.y1 <= height + 0.02, drawing.name
+
+
+def test_svg_is_well_formed_and_names_are_text(few):
+    for drawing in draw_block(few.boards[0], few.predictions):
+        tree = ElementTree.fromstring(drawing.svg)
+        assert not [e for e in tree.iter() if e.tag.endswith("script")]
+        assert ATTACK.encode() not in drawing.svg
+
+
+def test_same_bytes_in_another_process_with_another_hash_seed(tmp_path):
+    program = (
+        "import sys, hashlib; sys.path.insert(0, sys.argv[1])\n"
+        "from report.conftest import FEW, material\n"
+        "from benchmark.report.figures import draw_block\n"
+        "m = material(FEW, images=100, blocks=(('d', 3, 0.0),))\n"
+        "for d in draw_block(m.boards[0], m.predictions):\n"
+        "    print(d.name, hashlib.sha256(d.svg).hexdigest(), hashlib.sha256(d.png).hexdigest())\n"
+        "print('torch' in sys.modules)\n"
+    )
+    tests = str(__import__("pathlib").Path(__file__).parents[1])
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", program, tests],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": f"{tests}/..", "PATH": ""},
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]  # fmt: skip
+    assert said[0] == said[1]
+    assert said[0].count("\n") == 7
+    assert said[0].endswith("False\n")
+
+
+def test_dates_and_versions_are_not_written(few):
+    drawing = draw_block(few.boards[0], few.predictions)[1]
+    assert b"<dc:date>" not in drawing.svg
+    assert b"matplotlib.org" not in drawing.svg
+    assert b"Software" not in drawing.png
+    assert hashlib.sha256(drawing.png).digest()
+
+
+def test_pareto_by_hand():
+    x = np.array([1.0, 2.0, 3.0, 3.0, 1.0])
+    y = np.array([5.0, 3.0, 3.0, 1.0, 5.0])
+    assert pareto(x, y).tolist() == [True, True, False, True, True]
+
+
+def test_labels_are_spread():
+    placed = _spread(np.array([0.0, 0.1, 0.1, 9.9, 9.95]), 1.0, 0.0, 10.0)
+    assert (np.diff(placed) >= 1 - 1e-9).all()
+    assert placed[-1] <= 9.5
+
+
+def test_hopeless_comparisons_are_called_underpowered(many):
+    [drawing] = draw_overall(many.boards)
+    assert "Underpowered" in drawing.caption
+    assert "Underpowered" in drawing.alt
+
+
+def test_infinite_values_are_drawn_at_the_edge(few):
+    drawing = draw_block(few.boards[0], few.predictions)[1]
+    labels = [t.get_text() for t in drawing.figure.legends[0].get_texts()]
+    assert "infinite" in labels

@@ -1,0 +1,62 @@
+import subprocess
+import sys
+
+import pandas as pd
+
+from benchmark.report import write
+
+from .conftest import ATTACK, material
+
+
+def test_the_files_are_those_that_are_told(report):
+    names = [f.relative_to(report.folder).as_posix() for f in report.files]
+    assert names[:3] == ["leaderboard.md", "leaderboard.csv", "leaderboard.tex"]
+    assert names[-1] == "report.html"
+    assert len(names) == len(set(names)) == 4 + 2 * 13
+    on_disk = sorted(p for p in report.folder.rglob("*") if p.is_file())
+    assert on_disk == sorted(report.files)
+
+
+def test_written_again_byte_for_byte(report, few, tmp_path):
+    shuffled = few.predictions[::-1], few.costs.iloc[::-1]
+    again = write(tmp_path, few.tables, *shuffled, few.methods, few.provenance)
+    assert len(again) == len(report.files)
+    for a, b in zip(again, report.files, strict=True):
+        assert a.read_bytes() == b.read_bytes(), a.name
+
+
+def test_figures_of_an_earlier_report_go_and_nothing_else(tmp_path):
+    stale = tmp_path / "figures" / "reliability--other--data.svg"
+    stale.parent.mkdir()
+    kept = stale.with_name("my-own--figure.svg")
+    stale.touch(), kept.touch()
+    one = material(("cross-entropy",), images=60, blocks=(("d", 3, 0.0),))
+    write(tmp_path, one.tables, one.predictions, one.costs, [], {})
+    assert not stale.exists()
+    assert kept.exists()
+
+
+def test_without_costs_and_definitions(tmp_path):
+    few = material(("cross-entropy", "mhml-4"), images=60, blocks=(("d", 3, 0.0),))
+    write(tmp_path, few.tables, few.predictions, pd.DataFrame(), [], {})
+    page = (tmp_path / "report.html").read_text()
+    assert "mhml-4" in page
+    assert "ratio to" not in page
+    assert not list(tmp_path.glob("figures/ece-cost*"))
+
+
+def test_no_raw_name_in_any_text(report):
+    for file in report.files:
+        if file.suffix in {".html", ".svg", ".tex"}:
+            assert ATTACK not in file.read_text()
+
+
+def test_importing_the_report_is_light():
+    program = (
+        "import sys, benchmark.report\n"
+        "print([m for m in ('torch', 'matplotlib', 'scipy', 'pandas') if m in sys.modules])"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )  # fmt: skip
+    assert said.stdout == "[]\n"

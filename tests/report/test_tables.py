@@ -1,0 +1,126 @@
+import io
+import math
+import re
+
+import pandas as pd
+
+from benchmark.report.tables import csv, escape_latex, footnotes, latex, markdown, overall_sentences
+
+from .conftest import ATTACK, material
+
+
+def cells(line):
+    return [c.strip() for c in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def test_markdown_tables_are_aligned_and_whole(few):
+    lines = markdown(few.boards, few.tables).splitlines()
+    table = [line for line in lines if line.startswith("|")]
+    assert len(table) == 2 * ((2 + 4) + (2 + 3) + (2 + 4))
+    first = table[:6]
+    assert len({len(line) for line in first}) == 1
+    assert {len(cells(line)) for line in first} == {9}
+    assert cells(first[0])[:4] == ["Rank ↓", "Method", "Group", "Accuracy % ↑"]
+
+
+def test_markdown_shows_values_as_they_are(few):
+    text = markdown(few.boards, few.tables)
+    board = few.boards[0]
+    row = board.rows[0]
+    line = next(n for n in text.splitlines() if n.startswith("|") and row.method in n)
+    accuracy = row.values["accuracy"]
+    assert cells(line)[3] == (
+        f"{accuracy.value * 100:.1f} [{accuracy.low * 100:.1f}, {accuracy.high * 100:.1f}]"
+    )
+    infinite = next(n for n in text.splitlines() if "mhml-2" in n)
+    assert "∞" in infinite
+    assert "∞ [" not in infinite
+
+
+def test_noise_floor_is_marked_and_explained(few):
+    inside = [r for r in few.boards[0].rows if r.values["ece"].inside_floor]
+    text = markdown(few.boards, few.tables)
+    assert inside
+    for row in inside:
+        assert f"{row.values['ece'].value * 100:.1f}°" in text
+    assert "- ° inside the noise floor" in text
+    assert dict(footnotes(few.boards))
+
+
+def test_markup_in_names_is_shown_as_text(few):
+    text = markdown(few.boards, few.tables)
+    assert ATTACK not in text
+    assert r"\<script>alert(1)\</script>" in text
+    assert r"p \<" not in text
+
+
+def test_csv_is_unrounded(few):
+    frame = pd.read_csv(io.StringIO(csv(few.boards)))
+    assert len(frame) == 8
+    for board in few.boards:
+        for row in board.rows:
+            line = frame[
+                (frame.dataset == board.block.dataset) & (frame.method == row.method)
+            ].iloc[0]
+            assert line.ece == row.values["ece"].value
+            assert line.ece_inside_floor == row.values["ece"].inside_floor
+            assert line.train_seconds_ratio == row.costs["train_seconds", "2 x Xeon 2.8 GHz"].ratio
+    assert math.isinf(frame[frame.method == "mhml-2"].nll.iloc[0])
+
+
+def test_latex_is_balanced_and_escaped(few):
+    text = latex(few.boards, few.tables)
+    for name in ("table", "tabular", "minipage"):
+        assert text.count(rf"\begin{{{name}}}") == text.count(rf"\end{{{name}}}") == 2
+    for rule in (r"\toprule", r"\midrule", r"\bottomrule"):
+        assert text.count(rule) == 2
+    assert r"\textless{}script\textgreater{}alert(1)" in text
+    assert r"$\infty$" in text
+    body = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert {line.count("&") for line in body} == {8}
+    assert text.isascii()
+
+
+def test_escape_latex():
+    assert escape_latex(r"50 % of a_b & {c}\d~e^f#$") == (
+        r"50 \% of a\_b \& \{c\}\textbackslash{}d\textasciitilde{}e\textasciicircum{}f\#\$"
+    )
+
+
+def test_differences_name_their_reference(few):
+    text = markdown(few.boards, few.tables)
+    assert text.count("Method minus cross-entropy, paired on the same images") == 2
+
+
+def test_the_mean_of_the_replicates_stands_beside_the_pooled_value(few):
+    text = markdown(few.boards, few.tables)
+    row = few.boards[0].rows[0]
+    value = row.values["ece"]
+    digits = few.boards[0].digits("ece")
+    ends = value.training_low * 100, value.training_high * 100
+    bounds = ", ".join(f"{e:.{digits}f}".replace("-", "−") for e in ends)
+    assert f"{value.mean_of_folds * 100:.{digits}f} [{bounds}]" in text
+
+
+def test_too_few_blocks_are_called_so(few):
+    text = markdown(few.boards, few.tables)
+    assert text.count("no difference could be significant, whatever the data.") == 1
+    assert "ECE: best mean rank" in text
+
+
+def test_one_block_is_not_tested_over_blocks():
+    one = material(("cross-entropy", "mhml-2"), images=60, blocks=(("d", 3, 0.0),))
+    assert overall_sentences(one.tables) == []
+
+
+def test_the_coverage_is_named():
+    one = material(("cross-entropy",), images=60, blocks=(("d", 3, 0.0),), alpha=0.1)
+    text = markdown(one.boards, one.tables)
+    assert "its 90 % interval" in text
+    assert "95 %" not in text
+
+
+def test_few_errors_are_marked_once():
+    one = material(("cross-entropy",), images=60, blocks=(("d", 3, 0.0),))
+    assert one.boards[0].rows[0].few_errors
+    assert markdown(one.boards, one.tables).count("cross-entropy †") == 1

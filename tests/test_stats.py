@@ -1,0 +1,452 @@
+"""Tables on simulated and published numbers: scores, intervals, floors, pairs, ranks, notes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import special
+from scipy import stats as distributions
+from statsmodels.stats.multitest import multipletests
+
+from benchmark import metrics, stats
+from benchmark.api import InputError
+from benchmark.floor import Groups
+from benchmark.predictions import Predictions
+from benchmark.stats import comparison, intervals
+
+few = settings(max_examples=20, deadline=None, derandomize=True)
+QUICK = ("accuracy", "nll", "ece")
+
+
+def made(
+    methods: dict[str, float],
+    folds: Sequence[str] = ("official",),
+    seeds: Sequence[int] = (0,),
+    n: int = 200,
+    classes: int = 4,
+    groups: int | None = None,
+    dataset: str = "data",
+    start: int = 0,
+) -> list[Predictions]:
+    """Predictions whose log-probabilities are those of a calibrated model times a factor.
+
+    Args:
+        methods: name and factor: 1 is calibrated, 2 over-confident.
+    """
+    generator = np.random.default_rng(start)
+    truth = special.log_softmax(2 * generator.normal(size=(n, classes)), axis=1)
+    labels = np.argmax(truth + generator.gumbel(size=truth.shape), axis=1)
+    group = generator.integers(0, groups or n, n)
+    folds_of = (np.arange(n) if groups is None else group) % len(folds)
+    out = []
+    for method, factor in methods.items():
+        for seed in seeds:
+            noise = 0.05 * seed * np.random.default_rng(seed).normal(size=truth.shape)
+            log_probs = special.log_softmax(factor * truth + noise, axis=1)
+            for number, fold in enumerate(folds):
+                mine = folds_of == number
+                out.append(
+                    Predictions(
+                        preset="standard",
+                        dataset=dataset,
+                        backbone="resnet50",
+                        method=method,
+                        fold=fold,
+                        seed=seed,
+                        classes=tuple(map(str, range(classes))),
+                        ids=np.array([f"image {i:04}" for i in np.flatnonzero(mine)]),
+                        labels=labels[mine],
+                        log_probs=log_probs[mine],
+                        groups=None if groups is None else group[mine].astype(str),
+                    )
+                )
+    return out
+
+
+FIVE = tuple(f"{i}/5" for i in range(1, 6))
+THREE = {"cross-entropy": 2.0, "good": 1.0, "other": 1.5}
+
+
+def row(frame: pd.DataFrame, **where: object) -> pd.Series:
+    for column, wanted in where.items():
+        frame = frame[frame[column] == wanted]
+    assert len(frame) == 1, frame
+    return frame.iloc[0]
+
+
+# --- scores --------------------------------------------------------------------------------
+
+
+def test_scores_are_tidy_and_pooled_within_each_seed() -> None:
+    predictions = made(THREE, FIVE, (0, 1))
+    frame = stats.scores(predictions, QUICK)
+    columns = ["preset", "dataset", "backbone", "method", "fold", "seed", "metric", "value"]
+    assert list(frame.columns) == columns
+    assert len(frame) == 3 * 2 * (5 + 1) * 3
+    pooled = row(frame, method="good", fold="pooled", seed=1, metric="ece")["value"]
+    own = [p for p in predictions if p.method == "good" and p.seed == 1]
+    whole = replace(
+        own[0],
+        labels=np.concatenate([p.labels for p in own]),
+        log_probs=np.concatenate([p.log_probs for p in own]),
+    )
+    assert pooled == pytest.approx(metrics.score(whole, ["ece"])["ece"])
+    per_fold = frame[(frame["method"] == "good") & (frame["fold"] != "pooled")]
+    # Small parts bias the error upwards.
+    assert per_fold[per_fold["metric"] == "ece"]["value"].mean() > pooled
+
+
+def test_scores_of_an_unfinished_seed_are_not_pooled() -> None:
+    frame = stats.scores([p for p in made(THREE, FIVE) if p.fold != "3/5"], QUICK)
+    assert "pooled" not in set(frame["fold"])
+    assert set(frame["fold"]) == {"1/5", "2/5", "4/5", "5/5"}
+
+
+def test_independent_draws_are_pooled_although_their_images_share_names() -> None:
+    first = made(THREE, ("draw-0",), n=100)
+    second = [replace(p, fold="draw-1") for p in made(THREE, ("draw-0",), n=100, start=1)]
+    tables = stats.summarise(first + second, QUICK)
+    assert set(tables.values["images"]) == {200}
+    assert set(tables.values["folds"]) == {"draws"}
+
+
+# --- what summarise promises ---------------------------------------------------------------
+
+
+def test_tables_do_not_depend_on_the_order_of_the_predictions() -> None:
+    predictions = made(THREE, FIVE, groups=30)
+    order = np.random.default_rng(0).permutation(len(predictions))
+    one = stats.summarise(predictions, QUICK)
+    other = stats.summarise([predictions[i] for i in order], QUICK)
+    for name in ("values", "ranks", "pairs", "overall", "mean_ranks"):
+        pd.testing.assert_frame_equal(getattr(one, name), getattr(other, name))
+    assert one.notes == other.notes
+
+
+def test_all_metrics_in_all_designs() -> None:
+    designs = [
+        made(THREE, FIVE, n=120),
+        made(THREE, seeds=(0, 1), n=120, dataset="seeds"),
+        made(THREE, n=150, groups=20, dataset="groups"),
+        made(THREE, FIVE, (0, 1), n=120, groups=30, dataset="all"),
+    ]
+    tables = stats.summarise([p for design in designs for p in design])
+    values = tables.values
+    assert len(values) == 4 * 3 * sum(not m.needs_posterior for m in metrics.METRICS.values())
+    known = values.dropna(subset=["low"])
+    assert (known["low"] <= known["value"] + 1e-12).all()
+    assert (known["value"] <= known["high"] + 1e-12).all()
+    pairs = tables.pairs.dropna(subset=["low"])
+    assert (pairs["low"] <= pairs["difference"] + 1e-12).all()
+    assert (pairs["difference"] <= pairs["high"] + 1e-12).all()
+    assert (pairs["p"] <= pairs["p_holm"]).all()
+    outside = (pairs["low"] > 0) | (pairs["high"] < 0)
+    assert (outside == (pairs["p"] < 0.05)).all()
+
+
+@few
+@given(start=st.integers(0, 1000), factor=st.floats(0.7, 1.6), design=st.integers(0, 2))
+def test_contains_zero_exactly_where_inside_the_floor(
+    start: int, factor: float, design: int
+) -> None:
+    seeds, groups = [((0,), None), ((0, 1, 2), None), ((0,), 25)][design]
+    tables = stats.summarise(
+        made({"cross-entropy": factor}, seeds=seeds, groups=groups, start=start), ["ece_equal_mass"]
+    )
+    for metric in ("ece", "ece_equal_mass"):
+        ece = row(tables.values, metric=metric)
+        assert (ece["low"] <= 0) == ece["inside_floor"]
+        assert ece["inside_floor"] == (ece["value"] <= ece["floor_high"])
+        assert (ece["p_calibrated"] < 0.024) <= (not ece["inside_floor"])
+
+
+def test_an_obvious_miscalibration_is_seen_and_a_calibrated_model_left_alone() -> None:
+    tables = stats.summarise(made({"cross-entropy": 3.0, "good": 1.0}, n=1000), QUICK)
+    off, good = (row(tables.values, method=m, metric="ece") for m in ("cross-entropy", "good"))
+    assert not off["inside_floor"]
+    assert off["p_calibrated"] < 0.001
+    assert off["low"] > 0.05
+    assert good["inside_floor"]
+    assert good["low"] == 0
+    pair = row(tables.pairs, method="good", metric="ece", reference="cross-entropy")
+    assert pair["high"] < 0
+    assert pair["p_holm"] < 0.001
+    assert row(tables.ranks, method="good")["group"] == "a"
+    assert row(tables.ranks, method="cross-entropy")["group"] == "b"
+
+
+def test_equal_methods_cannot_be_told_apart() -> None:
+    tables = stats.summarise(made({"cross-entropy": 1.0, "copy": 1.0}, FIVE), QUICK)
+    assert (tables.pairs["difference"] == 0).all()
+    assert (tables.pairs["p"] == 1).all()
+    assert tables.ranks["group"].tolist() == ["a", "a"]
+    assert tables.ranks["rank"].tolist() == [1.5, 1.5]
+    assert tables.ranks["chance_best"].tolist() == [0.5, 0.5]
+
+
+def test_the_ensemble_is_compared_replicate_by_replicate() -> None:
+    single = made(THREE, seeds=(0, 1, 2))
+    once = [replace(p, method="ensemble") for p in single if p.method == "good" and p.seed == 0]
+    tables = stats.summarise(single + once, QUICK)
+    assert "ensemble" not in set(tables.values["method"])
+    assert any("ensemble" in note and "1 of 3 replicates" in note for note in tables.notes)
+
+
+def test_several_seeds_are_averaged_and_widen_the_interval() -> None:
+    predictions = made({"cross-entropy": 2.0, "good": 1.0}, seeds=(0, 10, 20))
+    tables = stats.summarise(predictions, QUICK)
+    frame = stats.scores(predictions, QUICK)
+    for metric in QUICK:
+        found = row(tables.values, method="good", metric=metric)
+        own = frame[(frame["method"] == "good") & (frame["metric"] == metric)]
+        assert found["value"] == pytest.approx(own[own["fold"] == "pooled"]["value"].mean())
+        assert found["replicates"] == 3
+        alone = stats.summarise([p for p in predictions if p.seed == 0], QUICK)
+        lonely = row(alone.values, method="good", metric=metric)
+        assert np.isfinite(found["training_low"])
+        assert np.isnan(lonely["training_low"])
+    spread = row(tables.values, method="good", metric="nll")
+    own = frame[(frame["method"] == "good") & (frame["metric"] == "nll")]
+    pooled = own[own["fold"] == "pooled"]["value"]
+    between = distributions.t.ppf(0.975, 2) * pooled.std() / np.sqrt(3)
+    assert (spread["high"] - spread["low"]) / 2 > between
+
+
+def test_groups_widen_intervals_when_errors_cluster() -> None:
+    predictions = made(THREE, n=600, groups=None)
+    clustered = np.argsort(predictions[0].labels)
+    lumps = [
+        replace(
+            p,
+            labels=p.labels[clustered],
+            log_probs=p.log_probs[clustered] + np.r_[np.zeros(300), np.ones(300)][:, None] * 0,
+            groups=np.repeat(np.arange(30), 20).astype(str),
+        )
+        for p in predictions
+    ]
+    hard = np.isin(np.arange(600) // 20, np.arange(0, 30, 3))
+    worse = [replace(p, labels=np.where(hard, (p.labels + 1) % 4, p.labels)) for p in lumps]
+    with_groups = stats.summarise(worse, QUICK)
+    without = stats.summarise([replace(p, groups=None) for p in worse], QUICK)
+    for metric in QUICK:
+        wide = row(with_groups.values, method="good", metric=metric)
+        narrow = row(without.values, method="good", metric=metric)
+        assert wide["high"] - wide["low"] > 1.3 * (narrow["high"] - narrow["low"])
+    assert any("30 groups" in note for note in with_groups.notes)
+
+
+def test_an_infinite_loss_is_shown_and_ranked_last() -> None:
+    predictions = made(THREE, FIVE)
+    spoiled = []
+    for p in predictions:
+        if p.method == "good" and p.fold == "1/5":
+            log_probs = p.log_probs.copy()
+            log_probs[0, p.labels[0]] = -np.inf
+            p = replace(p, log_probs=log_probs)
+        spoiled.append(p)
+    tables = stats.summarise(spoiled, [*QUICK, "nll_refinement", "brier"])
+    assert row(tables.values, method="good", metric="nll")["value"] == np.inf
+    assert row(tables.ranks, method="good")["rank_nll"] == 3
+    assert np.isfinite(row(tables.values, method="good", metric="brier")["high"])
+    assert np.isfinite(row(tables.values, method="other", metric="nll")["high"])
+
+
+def test_one_group_gives_no_interval() -> None:
+    tables = stats.summarise(made(THREE, n=60, groups=1), QUICK)
+    assert tables.values["low"].isna().all()
+    assert tables.pairs["p"].isna().all()
+
+
+def test_few_errors_are_marked() -> None:
+    tables = stats.summarise(made({"cross-entropy": 1.0}, n=60), QUICK)
+    assert tables.values["few_errors"].all()
+    assert any("fewer than 30 errors" in note for note in tables.notes)
+    plenty = stats.summarise(made({"cross-entropy": 1.0}, n=600), QUICK)
+    assert not plenty.values["few_errors"].any()
+
+
+def test_incomplete_and_missing_methods_are_named() -> None:
+    predictions = [p for p in made(THREE, FIVE) if not (p.method == "other" and p.fold == "2/5")]
+    tables = stats.summarise(predictions, QUICK, against="absent")
+    assert set(tables.values["method"]) == {"cross-entropy", "good"}
+    assert tables.notes[0].startswith("other is left out of data, resnet50")
+    assert "4 of 5 replicates" in tables.notes[0]
+    assert any("absent is missing or incomplete" in note for note in tables.notes)
+    assert set(tables.pairs["reference"]) <= {"cross-entropy", "good"}
+    nothing = stats.summarise([p for p in made(THREE, FIVE) if p.fold == "1/5"], QUICK)
+    assert nothing.values.empty
+    assert len(nothing.notes) == 3
+
+
+def test_what_cannot_be_compared_is_refused() -> None:
+    predictions = made(THREE)
+    with pytest.raises(InputError, match="two predictions of cross-entropy"):
+        stats.summarise([*predictions, predictions[0]], QUICK)
+    other = [replace(predictions[0], ids=np.char.add(predictions[0].ids, "x")), *predictions[1:]]
+    with pytest.raises(InputError, match="different images"):
+        stats.summarise(other, QUICK)
+    labels = predictions[0].labels.copy()
+    labels[3] = (labels[3] + 1) % 4
+    with pytest.raises(InputError, match="'image 0003' different labels"):
+        stats.summarise([replace(predictions[0], labels=labels), *predictions[1:]], QUICK)
+    with pytest.raises(InputError, match="unknown fold 'x'"):
+        stats.summarise([replace(predictions[0], fold="x")], QUICK)
+    with pytest.raises(InputError, match="alpha=2"):
+        stats.summarise(predictions, QUICK, alpha=2)
+    twice = [replace(p, fold=f"{i}/2") for p in predictions for i in (1, 2)]
+    with pytest.raises(InputError, match="more than one test part"):
+        stats.summarise(twice, QUICK)
+
+
+def test_tests_over_blocks_say_when_they_have_no_power() -> None:
+    blocks = [p for i in range(2) for p in made(THREE, dataset=f"data{i}", start=i, n=400)]
+    tables = stats.summarise(blocks, QUICK)
+    nll = row(tables.overall, metric="nll")
+    assert nll["blocks"] == 2
+    assert not nll["powered"]
+    assert "no difference could be significant" in nll["note"]
+    assert any("Tests over blocks" in note for note in tables.notes)
+    assert row(tables.mean_ranks, metric="nll", method="good")["mean_rank"] == 1
+    many = [p for i in range(12) for p in made(THREE, dataset=f"data{i}", start=i, n=200)]
+    assert row(stats.summarise(many, QUICK).overall, metric="nll")["powered"]
+
+
+# --- published ranks -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def published(shared_data: Path) -> pd.DataFrame:
+    file = shared_data.parent / "published" / "mhml_tables.csv"
+    if not file.is_file():
+        pytest.skip(f"{file} is missing")
+    return pd.read_csv(file)
+
+
+def test_published_ranks_are_given_back(published: pd.DataFrame) -> None:
+    for _, block in published.groupby(["dataset", "backbone"]):
+        found = comparison.mean_rank(
+            block["accuracy_percent"].to_numpy(),
+            block["ece_percent"].to_numpy(),
+            block["nll_percent"].to_numpy(),
+        )
+        assert found.round(1).tolist() == block["rank"].tolist()
+    assert len(published) == 54
+
+
+def test_published_tests_over_blocks(published: pd.DataFrame) -> None:
+    def over(metric: str) -> tuple[comparison.Friedman, pd.Series]:
+        table = published.pivot(
+            index=["dataset", "backbone"], columns="method", values=f"{metric}_percent"
+        )
+        test = comparison.friedman(table.to_numpy(), higher_is_better=False)
+        return test, pd.Series(test.mean_ranks, table.columns)
+
+    ece, mean_ranks = over("ece")
+    assert ece.statistic == pytest.approx(18.31, abs=0.005)
+    assert ece.p == pytest.approx(0.019, abs=5e-4)
+    assert ece.critical_difference == pytest.approx(4.90, abs=0.006)
+    assert mean_ranks["4HML"] == pytest.approx(1.83, abs=0.005)
+    assert mean_ranks["D-Ens"] == pytest.approx(4.17, abs=0.005)
+    assert mean_ranks["D-Ens"] - mean_ranks["4HML"] < ece.critical_difference
+    assert over("nll")[0].statistic == pytest.approx(39.47, abs=0.005)
+
+
+# --- small parts ---------------------------------------------------------------------------
+
+
+@few
+@given(p=st.lists(st.floats(1e-6, 1), min_size=1, max_size=8))
+def test_holm_agrees_with_statsmodels(p: list[float]) -> None:
+    assert comparison.holm(p) == pytest.approx(multipletests(p, method="holm")[1])
+
+
+def test_holm_does_not_count_what_is_unknown() -> None:
+    assert comparison.holm([0.01, np.nan, 0.04]).tolist() == pytest.approx(
+        [0.02, np.nan, 0.04], nan_ok=True
+    )
+
+
+@few
+@given(seed=st.integers(0, 1000), number=st.integers(1, 9), share=st.floats(0, 1))
+def test_letters_are_shared_exactly_by_what_cannot_be_told_apart(
+    seed: int, number: int, share: float
+) -> None:
+    different = np.random.default_rng(seed).random((number, number)) < share
+    different = np.triu(different, 1)
+    different = different | different.T
+    found = comparison.letters(different)
+    for i in range(number):
+        for j in range(number):
+            assert bool(set(found[i]) & set(found[j])) == (i == j or not different[i, j])
+
+
+def test_told_apart_needs_an_advantage_that_nothing_contradicts() -> None:
+    better = np.array([[0, 1], [-1, 0]])
+    none = np.zeros((2, 2))
+    assert comparison.told_apart([better, none]).tolist() == [[False, True], [True, False]]
+    assert not comparison.told_apart([better, -better]).any()
+    assert not comparison.told_apart([none, none]).any()
+
+
+@few
+@given(difference=st.floats(-1, 1), below=st.floats(0.01, 1), above=st.floats(0.01, 1))
+def test_p_falls_below_alpha_where_the_interval_excludes_zero(
+    difference: float, below: float, above: float
+) -> None:
+    low, high = np.array(difference - below), np.array(difference + above)
+    p = comparison.p_value(np.array(difference), low, high, 0.05)
+    assert (p < 0.05) == (low > 0 or high < 0)
+
+
+def test_p_of_a_normal_interval_is_the_normal_p() -> None:
+    p = comparison.p_value(np.array(0.3), np.array(0.3 - 0.196), np.array(0.3 + 0.196), 0.05)
+    z = 0.3 / (0.196 / distributions.norm.ppf(0.975))
+    assert p == pytest.approx(2 * distributions.norm.sf(z))
+
+
+def test_wilsons_interval() -> None:
+    # Agresti & Coull 1998: ten of ten gives (0.722, 1).
+    low, high = intervals.wilson(1.0, np.nan, 10, np.inf, 0.05)
+    assert (low, high) == pytest.approx((0.7225, 1.0), abs=5e-5)
+    low, high = intervals.wilson(0.5, np.nan, 100, np.inf, 0.05)
+    assert (low, high) == pytest.approx((0.4038, 0.5962), abs=5e-5)
+    # A standard error of twice the binomial one is a quarter of the images.
+    assert intervals.wilson(0.5, 0.1, 100, np.inf, 0.05) == pytest.approx(
+        intervals.wilson(0.5, np.nan, 25, np.inf, 0.05)
+    )
+
+
+def test_interval_over_training_is_nadeau_and_bengios() -> None:
+    values = np.array([[0.1], [0.2], [0.3], [0.2], [0.2]])
+    mean, low, high = intervals.over_training(values, "5 folds", 0.05)
+    half = 2.7764451 * np.sqrt((1 / 5 + 1 / 4) * 0.005)
+    assert (mean, low, high) == pytest.approx((0.2, 0.2 - half, 0.2 + half))
+    plain = intervals.over_training(values, "draws", 0.05)
+    assert plain[2] - 0.2 == pytest.approx(2.7764451 * np.sqrt(0.005 / 5))
+    seeds = intervals.over_training(values.T, "official", 0.05)
+    assert seeds == pytest.approx(plain)
+    assert np.isnan(intervals.over_training(values[:1], "official", 0.05)[1])
+
+
+def test_degrees_of_freedom_of_groups() -> None:
+    groups = Groups(np.repeat(np.arange(10), 6))
+    same = np.repeat(np.random.default_rng(0).normal(size=10), 6)[:, None]
+    # Groups of equal size count fully, whatever they share.
+    assert groups.degrees(same) == pytest.approx(9)
+    uneven = Groups(np.repeat(np.arange(10), [60, *[2] * 9]))
+    shared = np.repeat(np.random.default_rng(0).normal(size=10), [60, *[2] * 9])[:, None]
+    assert uneven.degrees(shared)[0] < 1.5
+
+
+def test_the_best_of_many_resamples() -> None:
+    assert comparison.chance_of_best(np.array([[1.0, 2], [2, 1], [1, 1], [1, 2]])).tolist() == [
+        0.625,
+        0.375,
+    ]
