@@ -210,7 +210,15 @@ def test_a_ratio_that_one_side_lacks_is_not_compared():
 def test_sleeping_counts_as_work():
     from benchmark.guard import timing
 
-    timed = timing._in_turns(lambda: time.sleep(0.003), lambda: time.sleep(0.001))
+    def sleeps(seconds):
+        def work(now):
+            started = now()
+            time.sleep(seconds)
+            return now() - started
+
+        return work
+
+    timed = timing._in_turns(sleeps(0.003), sleeps(0.001))
     assert np.median(timed.ratios) > 1.5
 
 
