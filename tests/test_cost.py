@@ -88,6 +88,15 @@ def test_latency_is_the_median_and_the_95_percent_point(pair, monkeypatch):
     assert measured["latency_95_ms"] == pytest.approx(1000 * np.percentile(lasting, 95))
 
 
+@pytest.mark.parametrize(("channels", "size", "batch"), [(1, 28, 256), (3, 112, 256), (3, 224, 64)])
+def test_large_images_are_predicted_in_smaller_batches_on_the_cpu(channels, size, batch):
+    images = np.zeros((1, channels, size, size), np.uint8)
+    batches = Batches(images, Normalisation(), CPU)
+    assert cost.predict_batch(batches) == batch
+    batches.on_gpu = True
+    assert cost.predict_batch(batches) == 256
+
+
 def test_repeated_prediction_is_the_same_prediction(pair):
     once, _ = cost.predictions(*pair, np.arange(300), passes=3, seed=4, repeat=False)
     again, _ = cost.predictions(*pair, np.arange(300), passes=3, seed=4, repeat=True)
@@ -132,6 +141,7 @@ def test_a_fit_records_its_costs(recorded):
 def test_a_fit_says_how_it_was_timed(recorded):
     assert recorded.info["fits_at_once"] == 2
     assert recorded.info["step"] == "eager"
+    assert recorded.info["predict_batch"] == 256
     assert recorded.info["environment"]["hardware"]
 
 
