@@ -148,7 +148,7 @@ def predictions(
 
 def predict_batch(batches: Batches) -> int:
     """Images predicted at once: 256, or on the CPU the power of two that a limit allows."""
-    fitting = PREDICT_BYTES // (4 * batches.images[0].size)
+    fitting = int(PREDICT_BYTES // (4 * batches.images[0].size))
     if batches.on_gpu or fitting >= PREDICT_BATCH:
         return PREDICT_BATCH
     return 1 << max(0, fitting.bit_length() - 1)
