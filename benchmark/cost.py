@@ -20,6 +20,7 @@ from benchmark.network import Network, seeded
 from benchmark.predict import batch_views, log_probs, pool
 
 PREDICT_BATCH = 256
+PREDICT_BYTES = 2**26  # of floats at once on the CPU: larger batches take memory and gain nothing
 _SECONDS = 0.05  # what is quicker is timed repeatedly
 _Result = TypeVar("_Result")
 
@@ -134,14 +135,23 @@ def predictions(
         ``(n, classes)`` log-probabilities, and images per second: warm, synchronised, from
         indices to results on the host.
     """
+    batch = predict_batch(batches)
 
     def work(part: IntArray) -> FloatArray:
-        return log_probs(network, batches, part, passes=passes, batch=PREDICT_BATCH, seed=seed)
+        return log_probs(network, batches, part, passes=passes, batch=batch, seed=seed)
 
     if repeat:
-        work(index[:PREDICT_BATCH])
+        work(index[:batch])
     predicted, seconds = _repeat(lambda: work(index), 1, 50 if repeat else 1)
     return predicted, {"predict_images_per_second": len(index) / float(np.median(seconds))}
+
+
+def predict_batch(batches: Batches) -> int:
+    """Images predicted at once: 256, or on the CPU the power of two that a limit allows."""
+    fitting = int(PREDICT_BYTES // (4 * batches.images[0].size))
+    if batches.on_gpu or fitting >= PREDICT_BATCH:
+        return PREDICT_BATCH
+    return 1 << max(0, fitting.bit_length() - 1)
 
 
 def latency(network: Network, batches: Batches, index: IntArray, passes: int) -> dict[str, float]:

@@ -159,6 +159,7 @@ def _record(fit: Fit, material: Material, device: torch.device, share: int) -> R
         "seed": seed,
         "environment": environment(device),
         "step": mode,
+        "predict_batch": cost.predict_batch(batches),
         "costs": costs,
         "fits_at_once": share,
     }

@@ -48,15 +48,17 @@ def test_energy_is_counted_inside_only(monkeypatch):
 
 
 def test_the_peak_of_memory_is_that_of_the_work_since():
-    before = cost.PeakMemory(CPU).read()
-    if not before:
+    first = cost.PeakMemory(CPU)
+    if not first.read():
         pytest.skip("this system does not report a process's peak")
     big = np.ones(200 * 2**17)  # 200 MiB
+    high = first.read()["host"]
     del big
-    memory = cost.PeakMemory(CPU)
+    second = cost.PeakMemory(CPU)
+    low = second.read()["host"]
+    assert low < high - 150
     small = np.ones(64 * 2**17)  # above what malloc keeps for itself
-    assert memory.read()["host"] < before["host"] + 150
-    assert memory.read()["host"] > before["host"] + 40
+    assert second.read()["host"] > low + 40
     del small
 
 
@@ -86,6 +88,15 @@ def test_latency_is_the_median_and_the_95_percent_point(pair, monkeypatch):
     measured = cost.latency(*pair, np.arange(3), passes=1)
     assert measured["latency_ms"] == pytest.approx(1000 * np.median(lasting))
     assert measured["latency_95_ms"] == pytest.approx(1000 * np.percentile(lasting, 95))
+
+
+@pytest.mark.parametrize(("channels", "size", "batch"), [(1, 28, 256), (3, 112, 256), (3, 224, 64)])
+def test_large_images_are_predicted_in_smaller_batches_on_the_cpu(channels, size, batch):
+    images = np.zeros((1, channels, size, size), np.uint8)
+    batches = Batches(images, Normalisation(), CPU)
+    assert cost.predict_batch(batches) == batch
+    batches.on_gpu = True
+    assert cost.predict_batch(batches) == 256
 
 
 def test_repeated_prediction_is_the_same_prediction(pair):
@@ -132,6 +143,7 @@ def test_a_fit_records_its_costs(recorded):
 def test_a_fit_says_how_it_was_timed(recorded):
     assert recorded.info["fits_at_once"] == 2
     assert recorded.info["step"] == "eager"
+    assert recorded.info["predict_batch"] == 256
     assert recorded.info["environment"]["hardware"]
 
 

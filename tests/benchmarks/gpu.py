@@ -139,8 +139,9 @@ def engine(backbone: str, settings: Settings, scale: Scale, way: Mode, epochs: i
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (scale.images, 3, scale.size, scale.size), dtype=np.uint8)
     labels = rng.integers(0, CLASSES, scale.images)
-    settings = dataclasses.replace(settings, backbone=backbone, epochs=epochs, cycles=1,
-                                   select="last")  # fmt: skip
+    settings = dataclasses.replace(
+        settings, backbone=backbone, epochs=epochs, cycles=1, select="last", learning_rate=1e-4
+    )  # the labels are noise, from which nothing shall diverge
     memory = cost.PeakMemory(DEVICE)
     with cost.precisely(DEVICE, settings.precision):
         net = build(backbone, scale.size)

@@ -282,24 +282,31 @@ def test_a_deep_ensemble_costs_five_networks(
 
 
 @contextlib.contextmanager
-def peak_memory(process: subprocess.Popen[bytes]) -> Iterator[list[float]]:
-    """Samples of the GiB that a process and its children hold; shared pages are counted once."""
-    samples, over = [0.0], threading.Event()
+def peak_memory(process: subprocess.Popen[bytes]) -> Iterator[dict[str, float]]:
+    """Peaks of the GiB that a process and its children hold; shared pages are counted once.
+
+    ``own`` is what cannot be given up; ``mapped`` adds pages of files, which the system drops
+    when memory is short: libraries, and the image cache.
+    """
+    peaks, over = {"own": 0.0, "mapped": 0.0}, threading.Event()
+
+    def held(pid: int) -> dict[str, float]:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+        sizes = {line.split(":")[0]: int(line.split()[1]) / 2**20 for line in lines}
+        return {"own": sizes["Pss"] - sizes["Pss_File"], "mapped": sizes["Pss"]}
 
     def watch() -> None:
         while not over.wait(0.1):
-            total = 0
-            for status in Path("/proc").glob("[0-9]*/stat"):
-                with contextlib.suppress(OSError, ValueError, StopIteration):
-                    if os.getpgid(int(status.parent.name)) != process.pid:
-                        continue
-                    lines = (status.parent / "smaps_rollup").read_text().splitlines()
-                    total += int(next(x for x in lines if x.startswith("Pss:")).split()[1])
-            samples.append(total / 2**20)
+            now = dict.fromkeys(peaks, 0.0)
+            for pid in (int(path.name) for path in Path("/proc").glob("[0-9]*")):
+                with contextlib.suppress(OSError, ValueError, KeyError):
+                    if os.getpgid(pid) == process.pid:
+                        now = {name: now[name] + size for name, size in held(pid).items()}
+            peaks.update({name: max(peaks[name], now[name]) for name in peaks})
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    yield samples
+    yield peaks
     over.set()
     watcher.join()
 
@@ -309,7 +316,7 @@ def test_ten_thousand_images_stay_under_four_gib(
 ) -> None:
     """A whole run from JPEG files at 224 pixels, with a worker per core."""
     rng = np.random.default_rng(0)
-    for part, n in (("train", 1000), ("test", 9000)):
+    for part, n in (("train", 400), ("test", 9600)):
         for name in "ab":
             folder = tmp_path / "images" / part / name
             folder.mkdir(parents=True)
@@ -325,19 +332,18 @@ def test_ten_thousand_images_stay_under_four_gib(
         "--device", "cpu", "--results", str(tmp_path / "results"),
         "--cache", str(tmp_path / "cache"),
     ]  # fmt: skip
-    peaks: list[float] = []
 
     def once() -> None:
         with (
             subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL) as process,
-            peak_memory(process) as samples,
+            peak_memory(process) as peaks,
         ):
             assert process.wait() == 0
-        peaks.append(max(samples))
+        benchmark.extra_info |= {f"{name}_gib": round(size, 2) for name, size in peaks.items()}
 
     benchmark.pedantic(once, rounds=1)
     cached = sum(path.stat().st_size for path in (tmp_path / "cache").glob("*.npy")) / 2**30
-    benchmark.extra_info |= {"peak_gib": round(peaks[0], 2), "cache_gib": round(cached, 2)}
+    benchmark.extra_info["cache_gib"] = round(cached, 2)
     say(f"10,000 images at 224 pixels: {benchmark.extra_info}")
     assert cached > 1.3
-    assert peaks[0] < 4
+    assert benchmark.extra_info["own_gib"] < 4
