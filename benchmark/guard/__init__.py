@@ -18,7 +18,7 @@ from benchmark.guard.matrix import METHODS, SETS, Predicted, Set
 from benchmark.guard.verdicts import KINDS, Kind, Report, Row
 from benchmark.metrics import METRICS
 
-SEEDS = 12
+SEEDS = 8
 """Seeds in the baseline: they tell how much a score varies from training to training."""
 
 Say = Callable[[str], None]
