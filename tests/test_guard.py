@@ -259,6 +259,17 @@ def test_an_image_in_two_parts_breaks_the_invariant():
     assert invariants._disjoint("easy", trained([4, 9])).verdict == "broken"
 
 
+def test_tiny_trainings_that_fail_are_not_compared(monkeypatch):
+    def failing(folder, **_):
+        missing = {("focal", 0): "training diverged"}
+        return SimpleNamespace(predicted=SimpleNamespace(missing=missing))
+
+    monkeypatch.setattr(invariants, "train", failing)
+    (row,) = invariants._trainings()
+    assert row.verdict == "not compared"
+    assert "focal could not be trained: training diverged" in row.note
+
+
 def test_probabilities_that_do_not_sum_to_one_break_the_invariant():
     probs = np.array([[0.5, 0.5], [0.5, 0.49]])
     for value, verdict in ((probs / probs.sum(1, keepdims=True), "holds"), (probs, "broken")):
