@@ -98,7 +98,7 @@ PLANTS = (
             ),
         ),
         SCORES,
-        ("ece of cross-entropy on *", "nll of cross-entropy on *"),
+        ("nll of label-smoothing on *", "nll of mixup on *", "nll of mhml-4 on *"),
     ),
     Plant(
         "MHML weights dropped",
