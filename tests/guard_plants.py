@@ -45,10 +45,10 @@ class Plant:
     expected: tuple[str, ...]
 
 
-_STEP = "                    index = shuffled[start : start + batch]\n"
-_END = "                    optimizer.step()\n"
-_BATCH = "            images = batches(index[start : start + batch])\n"
-_POOLED = "            pooled.append(pool(logits))\n"
+_STEP = "                    images, mixed = recipe.mix(images, mixed, mixing)\n"
+_END = "                    step(images, mixed, settings.learning_rate * cosine)\n"
+_BATCH = "    images = batches(index)\n"
+_VIEWS = "        return views(network, images, passes)\n"
 _CLOCK = (
     "                    clock = __import__('time')\n"
     "                    began = clock.thread_time()\n"
@@ -130,7 +130,7 @@ PLANTS = (
         "benchmark/run.py",
         (
             (
-                'cell.calibrator.fit(calibration, records[0].arrays["calibration_labels"])',
+                "cell.calibrator.fit(calibration, labels)",
                 'cell.calibrator.fit(test, records[0].arrays["test_labels"])',
             ),
         ),
@@ -191,8 +191,11 @@ PLANTS = (
         "a sleep of 30 % of a batch in prediction",
         "benchmark/predict.py",
         (
-            (_BATCH, f"{_CLOCK.replace(20 * chr(32), 12 * chr(32))}{_BATCH}"),
-            (_POOLED, f"{_POOLED}            {_SLEEP}\n"),
+            (_BATCH, f"{_CLOCK.replace(20 * ' ', 4 * ' ')}{_BATCH}"),
+            (
+                _VIEWS,
+                f"{_VIEWS.replace('return', 'seen =')}        {_SLEEP}\n        return seen\n",
+            ),
         ),
         TIMES,
         ("prediction: engine to bare loop",),

@@ -90,11 +90,45 @@ def test_a_loss_of_accuracy_is_a_regression():
     assert verdicts(World().pair(noise=4.0))["accuracy"] == "regressed"
 
 
-def test_a_clear_but_small_difference_is_none():
-    def slightly(old):
-        return [log_softmax(1.02 * p, 1).astype(np.float32) for p in old]
+def with_seeds(pair, distance):
+    """The pair with ten seeds whose mean lies so many of their t-units below the new losses."""
+    pattern = np.linspace(-1, 1, 10) / np.linspace(-1, 1, 10).std(ddof=1)
+    seeds = {}
+    for metric in scores.MARGINS:
+        old, new = (
+            np.mean([scores.value(metric, p, pair.labels) for p in side])
+            for side in (pair.old, pair.new)
+        )
+        spread = (new - old) / distance / np.sqrt(1 / len(pair.new) + 1 / 10)
+        seeds[metric] = list(old + spread * pattern)
+    return dataclasses.replace(pair, seeds=seeds)
 
-    assert set(verdicts(World().pair(new=slightly)).values()) == {"unchanged"}
+
+def wrong_on(world, number):
+    """A pair in which so many right predictions have become wrong, and seeds hardly differ."""
+
+    def change(old):
+        new = [p.copy() for p in old]
+        for p in new:
+            chosen = np.flatnonzero(p.argmax(1) == world.labels)[:number]
+            p[chosen] = np.roll(p[chosen], 1, axis=1)
+        return new
+
+    return with_seeds(world.pair(new=change, number=1), 50)
+
+
+def test_a_clear_but_small_difference_is_none():
+    world = World(n=6000)
+    small = wrong_on(world, 50)
+    assert scores.p_values(small, "accuracy")[0] < 1e-3
+    assert verdicts(small)["accuracy"] == "unchanged"
+    assert verdicts(wrong_on(world, 80))["accuracy"] == "regressed"
+
+
+def test_a_difference_that_few_images_make_is_none():
+    world = World(n=600)
+    assert verdicts(wrong_on(world, 7))["accuracy"] == "unchanged"  # more than the margin
+    assert verdicts(wrong_on(world, 30))["accuracy"] == "regressed"
 
 
 def test_an_infinite_or_undefined_loss_is_a_regression():
@@ -110,16 +144,13 @@ def test_an_infinite_or_undefined_loss_is_a_regression():
     assert verdicts(World().pair(new=broken(np.nan)))["nll"] == "regressed"
 
 
-def test_a_shift_within_the_spread_of_seeds_is_no_regression():
-    pair = World().pair(new=lambda old: [log_softmax(1.3 * p, 1) for p in old], seeds=10)
-    wide = dataclasses.replace(
-        pair,
-        seeds={
-            m: [v - d for v, d in zip(s, np.linspace(-0.2, 0.2, 10))] for m, s in pair.seeds.items()
-        },
-    )
-    assert verdicts(pair)["nll"] == "regressed"  # it is clear on the images
-    assert verdicts(wide)["nll"] == "unchanged"
+@pytest.mark.parametrize(
+    ("distance", "verdict"), [(1, "unchanged"), (3.2, "unchanged"), (9, "regressed")]
+)
+def test_a_shift_within_the_spread_of_seeds_is_no_regression(distance, verdict):
+    pair = World().pair(new=lambda old: [log_softmax(1.5 * p, 1) for p in old])
+    assert scores._on_images(pair, "nll")[0] < 1e-3  # on these images it is clear
+    assert verdicts(with_seeds(pair, distance))["nll"] == verdict
 
 
 def test_retrained_networks_raise_no_alarm():
@@ -179,7 +210,15 @@ def test_a_ratio_that_one_side_lacks_is_not_compared():
 def test_sleeping_counts_as_work():
     from benchmark.guard import timing
 
-    timed = timing._in_turns(lambda: time.sleep(0.003), lambda: time.sleep(0.001))
+    def sleeps(seconds):
+        def work(now):
+            started = now()
+            time.sleep(seconds)
+            return now() - started
+
+        return work
+
+    timed = timing._in_turns(sleeps(0.003), sleeps(0.001))
     assert np.median(timed.ratios) > 1.5
 
 

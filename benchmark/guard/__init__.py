@@ -18,7 +18,7 @@ from benchmark.guard.matrix import METHODS, SETS, Predicted, Set
 from benchmark.guard.verdicts import KINDS, Kind, Report, Row
 from benchmark.metrics import METRICS
 
-SEEDS = 12
+SEEDS = 8
 """Seeds in the baseline: they tell how much a score varies from training to training."""
 
 Say = Callable[[str], None]
@@ -52,7 +52,7 @@ def check(folder: Path, say: Say = lambda _: None, kinds: Sequence[Kind] = KINDS
             rows += score_rows(old, {name: t.predicted for name, t in new.items()})
             rows += measured_rows(old)
             rows += invariants.on_matrix(new)
-            notes = _notes(old.environment, next(iter(new.values())).environment, rows)
+            notes = _notes(old.environment, _environment(), rows)
     if "invariant" in kinds:
         say("checking invariants")
         rows += invariants.on_tiny_trainings()
@@ -87,7 +87,6 @@ def update(folder: Path, reason: str, say: Say = lambda _: None) -> Report:
             measured.append(_timed(None))
         say("checking invariants")
         rows += [*invariants.on_matrix(new), *invariants.on_tiny_trainings()]
-        environment = next(iter(new.values())).environment
     report = Report(rows)
     if report.exit_code != 1:
         ratios, seconds = (
@@ -95,7 +94,7 @@ def update(folder: Path, reason: str, say: Say = lambda _: None) -> Report:
             for part in (0, 1)
         )
         new_one = Baseline(
-            reason, environment, matrix.describe(), values, ratios, seconds, predicted
+            reason, _environment(), matrix.describe(), values, ratios, seconds, predicted
         )
         baseline.write(folder, new_one)
     return report

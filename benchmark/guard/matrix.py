@@ -89,13 +89,11 @@ class Trained:
         request: what was asked for; its store holds the records.
         work: the plan with its cells and parts.
         predicted: pooled over folds and members, calibrated.
-        environment: versions and hardware.
     """
 
     request: Request
     work: Work
     predicted: Predicted
-    environment: Mapping[str, str]
 
 
 def describe() -> dict[str, Any]:
@@ -148,7 +146,6 @@ def train(folder: Path, **choices: Any) -> Trained:
             {key: log_probs for key, (_, _, log_probs) in columns.items()},
             dict.fromkeys(sorted(wanted - set(complete)), why),
         ),
-        content.environment,
     )
 
 
