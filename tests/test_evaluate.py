@@ -60,6 +60,9 @@ def test_resnet_on_cifar_10(
     assert values(content, "ece") == pytest.approx([0.047504, 0.011321], abs=1e-5)
     assert values(content, "nll") == pytest.approx([0.358274, 0.209261], abs=1e-6)
     assert content["against"] == file.stem
+    to_best = content["methods"][0]["metrics"]["nll"]["difference_to_best"]
+    assert to_best["reference"] == content["methods"][1]["method"]
+    assert to_best["difference"] == pytest.approx(0.358274 - 0.209261, abs=2e-6)
     difference = content["methods"][1]["metrics"]["nll"]["difference"]
     assert difference["difference"] == pytest.approx(0.209261 - 0.358274, abs=2e-6)
     assert difference["high"] < 0
@@ -268,7 +271,7 @@ def test_formats(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 0
     printed = capsys.readouterr().out
     assert "95 % interval" in printed
-    assert "difference to" in printed
+    assert printed.count("difference to") == 2
     assert "  [red]two" in printed
     assert max(map(len, printed.splitlines())) <= 160
 

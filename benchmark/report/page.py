@@ -17,19 +17,16 @@ from markupsafe import Markup, escape
 from benchmark.report.board import Board, Cost, Row, Value
 from benchmark.report.drawing import Drawing
 from benchmark.report.tables import (
-    difference_note,
-    differences,
+    details,
     footnotes,
     mark,
     name_cell,
     other_notes,
-    over_training,
     overall_sentences,
     ratio,
     ratio_note,
     reading,
     subtitle,
-    training_note,
 )
 from benchmark.report.words import (
     ABSENT,
@@ -138,17 +135,7 @@ def render(
         columns=columns,
         board_columns=[_columns(board) for board in boards],
         cells=[_cells(board) for board in boards],
-        details=[
-            [
-                (title, grid, note)
-                for title, grid, note in (
-                    (f"Paired differences to {b.against}", differences(b), difference_note(b)),
-                    ("Replicates and training", over_training(b), training_note(b)),
-                )
-                if grid[1]
-            ]
-            for b in boards
-        ],
+        details=[details(board) for board in boards],
         subtitles=[subtitle(board) for board in boards],
         ratio_notes=[ratio_note(board) for board in boards],
         datasets=sorted({b.block.dataset for b in boards} - {""}),

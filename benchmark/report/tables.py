@@ -20,7 +20,7 @@ from benchmark.report.words import (
     interval,
     letter_ranges,
     number,
-    p_value,
+    p_equation,
     percent,
     quantity,
     significant,
@@ -92,16 +92,19 @@ def ratio(cost: Cost, name: str) -> str:
     return f"({cost.ratio:.2f}×)"
 
 
-def difference_cell(board: Board, row: Row, metric: str) -> str:
-    """Paired difference, interval and p: ``−1.20 [−2.10, −0.31], p < 0.001``."""
-    found = row.differences.get(metric)
+def difference_cell(board: Board, found: Difference | None, metric: str) -> str:
+    """Paired difference, interval, effect size, p: ``−1.2 [−2.1, −0.3], d = −0.06, p < 0.001``."""
     if found is None:
         return ABSENT
     scale, digits = quantity(metric).scale, board.digits(metric)
     bounds = interval(found.low * scale, found.high * scale, digits)
-    p = p_value(found.p_holm)
-    told = f", p {p}" if p.startswith("<") else f", p = {p}" if p != ABSENT else ""
-    return f"{number(found.difference * scale, digits)} {bounds}".rstrip() + told
+    effect = found.effect_size
+    parts = [
+        f"{number(found.difference * scale, digits)} {bounds}".rstrip(),
+        f"d = {number(effect, 2)}" if math.isfinite(effect) else "",
+        p_equation(found.p_holm),
+    ]
+    return ", ".join(p for p in parts if p)
 
 
 def subtitle(board: Board) -> str:
@@ -171,11 +174,36 @@ def differences(board: Board) -> Grid:
     metrics = [m for m in board.main_metrics if any(m in r.differences for r in board.rows)]
     head = ["Method", *(quantity(m).head for m in metrics)]
     rows = [
-        [row.method, *(difference_cell(board, row, m) for m in metrics)]
+        [row.method, *(difference_cell(board, row.differences.get(m), m) for m in metrics)]
         for row in board.rows
         if row.differences
     ]
     return head, rows
+
+
+def differences_to_best(board: Board) -> Grid:
+    """Paired differences to the best method of each column, of the primary metrics."""
+    metrics = [m for m in board.main_metrics if m in board.leaders]
+    head = ["Method", *(quantity(m).head for m in metrics)]
+
+    def cell(row: Row, metric: str) -> str:
+        if row.method == board.leaders[metric]:
+            return "best"
+        return difference_cell(board, row.to_best.get(metric), metric)
+
+    return head, [[row.method, *(cell(row, m) for m in metrics)] for row in board.rows if metrics]
+
+
+def details(board: Board) -> list[tuple[str, Grid, str]]:
+    """Title, table and note of all that stands beneath a leaderboard; none without rows."""
+    found = (
+        (f"Paired differences to {board.against}", differences(board),
+         difference_note(board, f"Method minus {board.against}")),
+        ("Paired differences to the best", differences_to_best(board),
+         difference_note(board, "Method minus the best one of the column")),
+        ("Replicates and training", over_training(board), training_note(board)),
+    )  # fmt: skip
+    return [part for part in found if part[1][1]]
 
 
 def over_training(board: Board) -> Grid:
@@ -189,11 +217,12 @@ def over_training(board: Board) -> Grid:
     ]
 
 
-def difference_note(board: Board) -> str:
-    """What the table of differences shows."""
+def difference_note(board: Board, what: str) -> str:
+    """What a table of differences shows."""
     return (
-        f"Method minus {board.against}, paired on the same images, with its {board.coverage} "
-        "interval; p after Holm's correction for all methods."
+        f"{what}, paired on the same images, with its {board.coverage} interval, effect size d "
+        "(the difference in standard deviations of one image's), and p after Holm's correction "
+        "for all methods."
     )
 
 
@@ -219,12 +248,8 @@ def markdown(boards: Sequence[Board], tables: Tables) -> str:
     for board in boards:
         parts += [f"## {_escape_markdown(board.block.title)}", subtitle(board) + "."]
         parts.append(_markdown_table(*_grid(board), left=(1,)))
-        for (head, rows), note in (
-            (differences(board), difference_note(board)),
-            (over_training(board), training_note(board)),
-        ):
-            if rows:
-                parts += [_escape_markdown(note), _markdown_table(head, rows, left=(0,))]
+        for _, (head, rows), note in details(board):
+            parts += [_escape_markdown(note), _markdown_table(head, rows, left=(0,))]
     overall = overall_sentences(tables)
     if overall:
         parts += ["## Over all blocks", _bullets(overall)]
@@ -245,9 +270,7 @@ def overall_sentences(tables: Tables) -> list[str]:
             f"({number(best['mean_rank'], 1)})"
         )
         if not math.isnan(row["p"]):
-            p = p_value(row["p"])
-            p = p if p.startswith("<") else f"= {p}"
-            line += f"; Friedman's test gives {number(row['friedman'], 2)}, p {p}"
+            line += f"; Friedman's test gives {number(row['friedman'], 2)}, {p_equation(row['p'])}"
         said.append(line + ".")
         notes.append(row["note"])
     return [*said, *dict.fromkeys(notes)]
@@ -305,6 +328,11 @@ def frame(boards: Sequence[Board]) -> pd.DataFrame:
                     line["reference"] = board.against
                     line |= {f"{metric}_difference{_suffix(n)}": getattr(found, n)
                              for n in Difference.__dataclass_fields__}  # fmt: skip
+                if metric in board.leaders:
+                    line[f"{metric}_best"] = board.leaders[metric]
+                    best = row.to_best.get(metric, Difference())
+                    line |= {f"{metric}_difference_to_best{_suffix(n)}": getattr(best, n)
+                             for n in Difference.__dataclass_fields__}  # fmt: skip
             for name, hardware in board.costs:
                 cost = row.costs.get((name, hardware), Cost())
                 label = f"{name} ({hardware})" if len(board.hardware) > 1 else name
@@ -351,23 +379,37 @@ def latex(boards: Sequence[Board], tables: Tables) -> str:
     r"""Tables ready for a paper; they need ``\usepackage{booktabs,graphicx}``."""
     parts = [
         "% Needs \\usepackage{booktabs} and \\usepackage{graphicx} (for \\resizebox).",
-        *(_latex_table(board, small_print([board], tables)) for board in boards),
+        *(table for board in boards for table in _latex_tables(board, tables)),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _latex_table(board: Board, notes: Sequence[str]) -> str:
+def _latex_tables(board: Board, tables: Tables) -> list[str]:
+    """The leaderboard, and what stands beneath it."""
+    title, label = board.block.title, board.block.file_name
     head, rows = _grid(board)
-    numbers = len(head) - 3
-    caption = f"{board.block.title}. {subtitle(board)}."
+    columns = rf"rl@{{\hspace{{0.6em}}}}l{'r' * (len(head) - 3)}"
+    caption = f"{title}. {subtitle(board)}."
+    parts = [_latex_table(head, rows, columns, caption, label, small_print([board], tables))]
+    for place, (name, (head, rows), note) in enumerate(details(board), 1):
+        columns = "l" + "r" * (len(head) - 1)
+        caption = f"{title}. {name}."
+        parts.append(_latex_table(head, rows, columns, caption, f"{label}:{place}", [note]))
+    return parts
+
+
+def _latex_table(
+    head: list[str], rows: list[list[str]], columns: str, caption: str, label: str,
+    notes: Sequence[str],
+) -> str:  # fmt: skip
     body = [" & ".join(map(escape_latex, row)) + r" \\" for row in rows]
     return "\n".join([
         r"\begin{table}[t]",
         r"  \centering",
         rf"  \caption{{{escape_latex(caption)}}}",
-        rf"  \label{{tab:{board.block.file_name}}}",
+        rf"  \label{{tab:{label}}}",
         r"  \resizebox{\linewidth}{!}{%",
-        rf"  \begin{{tabular}}{{rl@{{\hspace{{0.6em}}}}l{'r' * numbers}}}",
+        rf"  \begin{{tabular}}{{{columns}}}",
         r"    \toprule",
         "    " + " & ".join(map(escape_latex, head)) + r" \\",
         r"    \midrule",

@@ -261,6 +261,12 @@ def test_contrast(page, scheme):
     assert worst >= 4.5, where
 
 
+def test_differences_to_the_reference_and_to_the_best_can_be_unfolded(page):
+    titles = text_of(page, "section.board:first-of-type details summary")
+    assert titles == ["Paired differences to cross-entropy", "Paired differences to the best",
+                      "Replicates and training"]  # fmt: skip
+
+
 def test_structure_for_those_who_do_not_see(page):
     outline = page.execute_script(
         "return [...document.querySelectorAll('h1,h2,h3,h4,h5,h6')].map((h) => +h.tagName[1])"

@@ -16,7 +16,7 @@ def cells(line):
 def test_markdown_tables_are_aligned_and_whole(few):
     lines = markdown(few.boards, few.tables).splitlines()
     table = [line for line in lines if line.startswith("|")]
-    assert len(table) == 2 * ((2 + 4) + (2 + 3) + (2 + 4))
+    assert len(table) == 2 * ((2 + 4) + (2 + 3) + (2 + 4) + (2 + 4))
     first = table[:6]
     assert len({len(line) for line in first}) == 1
     assert {len(cells(line)) for line in first} == {9}
@@ -71,13 +71,15 @@ def test_csv_is_unrounded(few):
 def test_latex_is_balanced_and_escaped(few):
     text = latex(few.boards, few.tables)
     for name in ("table", "tabular", "minipage"):
-        assert text.count(rf"\begin{{{name}}}") == text.count(rf"\end{{{name}}}") == 2
+        assert text.count(rf"\begin{{{name}}}") == text.count(rf"\end{{{name}}}") == 2 * 4
     for rule in (r"\toprule", r"\midrule", r"\bottomrule"):
-        assert text.count(rule) == 2
+        assert text.count(rule) == 2 * 4
+    labels = re.findall(r"\\label{(.*)}", text)
+    assert len(set(labels)) == len(labels) == 2 * 4
     assert r"\textless{}script\textgreater{}alert(1)" in text
     assert r"$\infty$" in text
     body = [line for line in text.splitlines() if line.endswith(r"\\")]
-    assert {line.count("&") for line in body} == {8}
+    assert {line.count("&") for line in body} == {8, 4}
     assert text.isascii()
 
 
@@ -90,6 +92,37 @@ def test_escape_latex():
 def test_differences_name_their_reference(few):
     text = markdown(few.boards, few.tables)
     assert text.count("Method minus cross-entropy, paired on the same images") == 2
+
+
+def test_differences_to_the_best_are_shown(few):
+    board = few.boards[0]
+    pairs = few.tables.pairs
+    best = {m: board.leaders[m] for m in ("accuracy", "ece", "nll")}
+    assert best["nll"] == board.best("nll").method != "cross-entropy"
+    [pair] = pairs[
+        (pairs.dataset == board.block.dataset) & (pairs.metric == "nll")
+        & (pairs.method == "cross-entropy") & (pairs.reference == best["nll"])
+    ].to_dict("records")  # fmt: skip
+    text = markdown(few.boards, few.tables)
+    digits = board.digits("nll")
+    bounds = f"[{pair['low']:.{digits}f}, {pair['high']:.{digits}f}]".replace("-", "−")
+    shown = f"{pair['difference']:.{digits}f} {bounds}, d = {pair['effect_size']:.2f}, p "
+    assert shown in text
+    assert "Method minus the best one of the column" in text
+    assert "Method minus the best one of the column" in latex(few.boards, few.tables)
+    frame = pd.read_csv(io.StringIO(csv(few.boards)))
+    line = frame[(frame.dataset == board.block.dataset) & (frame.method == "cross-entropy")].iloc[0]
+    assert line.nll_best == best["nll"]
+    assert line.nll_difference_to_best == pair["difference"]
+    assert line.nll_difference_to_best_p_holm == pair["p_holm"]
+
+
+def test_differences_to_the_best_stay_where_the_reference_is_missing():
+    few = material(("focal", "mhml-2", "mixup"), images=60, blocks=(("d", 3, 0.0),))
+    text = markdown(few.boards, few.tables)
+    assert "Method minus cross-entropy" not in text
+    assert "Method minus the best one of the column" in text
+    assert any("| best" in line or " best |" in line for line in text.splitlines())
 
 
 def test_the_mean_of_the_replicates_stands_beside_the_pooled_value(few):
