@@ -221,6 +221,29 @@ class Board:
         return percent(1 - self.alpha)
 
     @property
+    def covers(self) -> str:
+        """What the intervals of the values cover besides the draw of the test images."""
+        if self.block.folds == "draws":  # nothing here says how many there are
+            return "given these trained models, or over seeds too where there are several"
+        once = 1 if self.block.folds == "official" else int(self.block.folds.split()[0])
+        if self.replicates > once:
+            return "and for other seeds of training: the variance between seeds is added"
+        return "given these trained models"
+
+    @property
+    def floor_point(self) -> str:
+        """Of the noise floor, as ``97.5 %``: below it lie as many values by chance."""
+        return percent(1 - self.alpha / 2)
+
+    def has_floor(self, metric: str) -> bool:
+        """Whether a noise floor was measured for a metric."""
+        return any(
+            not math.isnan(row.values[metric].floor_high)
+            for row in self.rows
+            if metric in row.values
+        )
+
+    @property
     def tied(self) -> tuple[Row, ...]:
         """The best ranked method and all that cannot be told apart from it."""
         if not self.rows:

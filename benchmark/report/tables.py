@@ -21,6 +21,7 @@ from benchmark.report.words import (
     letter_ranges,
     number,
     p_equation,
+    p_value,
     percent,
     quantity,
     significant,
@@ -35,11 +36,37 @@ def reading(boards: Sequence[Board]) -> list[str]:
     return [
         "Methods are sorted by rank: the mean of their ranks of accuracy, ECE and NLL (1 is best). "
         "Its interval comes from the ranks on the single replicates.",
-        "Methods that share a letter cannot be told apart.",
+        "Methods that share a letter cannot be told apart. Best in: how often the method has the "
+        "best mean rank when the test images are drawn again.",
         "Each value is that of all test images together: pooled over folds, averaged over seeds. "
-        f"In brackets is its {coverage} interval given these trained models, which is for other "
-        "test images of the same kind: Wilson's for accuracy, the inverted noise-floor test for "
+        f"In brackets is its {coverage} interval for other test images of the same kind, "
+        f"{_scope(boards)}. It is Wilson's for accuracy, the inverted noise-floor test for "
         "calibration errors, a bootstrap for the others.",
+        *_floor_lines(boards),
+    ]
+
+
+def _scope(boards: Sequence[Board]) -> str:
+    """What the values' intervals cover, for each scheme where that differs."""
+    said = dict.fromkeys((board.block.scheme, board.covers) for board in boards)
+    if len({covers for _, covers in said}) == 1:
+        return boards[0].covers
+    return "; ".join(f"{scheme}: {covers}" for scheme, covers in said)
+
+
+def _floor_lines(boards: Sequence[Board]) -> list[str]:
+    measured = [b for b in boards if any(map(b.has_floor, b.metrics))]
+    if not measured:
+        return []
+    board = measured[0]
+    low, high = number(board.alpha / 2, 3), number(board.alpha, 3)
+    return [
+        "The noise floor is what a perfectly calibrated model would score on as many images: its "
+        f"mean, and in brackets its {board.floor_point} point. p calibrated is how often such a "
+        "model would score as high.",
+        f"A value is marked {INSIDE_FLOOR} up to the {board.floor_point} point, a two-sided test "
+        f"at {percent(board.alpha)}; p is one-sided, so a marked value can have a p between "
+        f"{low} and {high}.",
     ]
 
 
@@ -59,6 +86,22 @@ def metric_cell(board: Board, row: Row, metric: str) -> str:
     return f"{number(value.value * scale, digits)}{mark(value)} {bounds}".rstrip()
 
 
+def floor_cell(board: Board, row: Row, metric: str) -> str:
+    """Noise floor, its mean and the point that a value is held against: ``1.20 (1.93)``."""
+    value = row.values.get(metric, Value())
+    if math.isnan(value.floor_high):
+        return ABSENT
+    scale, digits = quantity(metric).scale, board.digits(metric)
+    return (
+        f"{number(value.floor_mean * scale, digits)} ({number(value.floor_high * scale, digits)})"
+    )
+
+
+def chance_cell(row: Row) -> str:
+    """How often it comes out best, in percent."""
+    return number(row.chance_best * 100, 0)
+
+
 def name_cell(row: Row) -> str:
     """The method, with a sign where its intervals are doubtful."""
     return row.method + f" {FEW_ERRORS}" * row.few_errors
@@ -69,7 +112,9 @@ def training_cell(board: Board, row: Row, metric: str) -> str:
     value = row.values.get(metric, Value())
     scale, digits = quantity(metric).scale, board.digits(metric)
     bounds = interval(value.training_low * scale, value.training_high * scale, digits)
-    return f"{number(value.mean_of_folds * scale, digits)} {bounds}".rstrip()
+    # Of several seeds the mean is the value itself; of folds or draws it has another floor.
+    sign = mark(value) if board.block.folds == "official" else ""
+    return f"{number(value.mean_of_folds * scale, digits)}{sign} {bounds}".rstrip()
 
 
 def rank_cell(row: Row) -> str:
@@ -154,19 +199,35 @@ Grid = tuple[list[str], list[list[str]]]
 
 
 def _grid(board: Board) -> Grid:
-    head = ["Rank ↓", "Method", "Group", *(quantity(m).head for m in board.main_metrics)]
+    head = ["Rank ↓", "Method", "Group", "Best in %"]
+    for metric in board.main_metrics:
+        kind = quantity(metric)
+        head.append(kind.head)
+        if board.has_floor(metric):
+            unit = f" {kind.unit}" if kind.unit else ""
+            head += [f"{kind.short} floor{unit} ({board.floor_point})", "p calibrated"]
     head += [board.cost_head(key) for key in board.main_costs]
     rows = [
         [
             rank_cell(row),
             name_cell(row),
             letter_ranges(row.group),
-            *(metric_cell(board, row, m) for m in board.main_metrics),
+            chance_cell(row),
+            *(cell for m in board.main_metrics for cell in _metric_cells(board, row, m)),
             *(cost_cell(row, key) for key in board.main_costs),
         ]
         for row in board.rows
     ]
     return head, rows
+
+
+def _metric_cells(board: Board, row: Row, metric: str) -> list[str]:
+    """The value, and beside it the noise floor and its p-value where there is a floor."""
+    cells = [metric_cell(board, row, metric)]
+    if board.has_floor(metric):
+        p = row.values.get(metric, Value()).p_calibrated
+        cells += [floor_cell(board, row, metric), p_value(p)]
+    return cells
 
 
 def differences(board: Board) -> Grid:
@@ -228,15 +289,23 @@ def difference_note(board: Board, what: str) -> str:
 
 def training_note(board: Board) -> str:
     """What the table over training shows."""
-    note = (
-        f"Mean of the {board.replicates} replicates' own values, with the {board.coverage} "
-        "interval over training too."
-    )
-    if board.block.folds != "official":
-        note += (
-            " Calibration errors of small test parts are larger than those of all images together."
+    note = f"Mean of the {board.replicates} replicates' own values, with its {board.coverage} "
+    if board.block.folds == "official":
+        return note + (
+            "interval between seeds alone: all have the same training and test images, so it says "
+            "nothing of others."
         )
-    return note
+    if board.block.folds == "draws":
+        note += "interval over training too: for other draws of training and test images."
+    else:
+        note += (
+            "interval over training too: wider than that of independent replicates, for folds "
+            "share training images (Nadeau and Bengio)."
+        )
+    return note + (
+        " Calibration errors of small test parts are larger than those of all images together, "
+        "and so are their noise floors: the floors above are not theirs, and none is marked."
+    )
 
 
 # --- Markdown ------------------------------------------------------------------------------

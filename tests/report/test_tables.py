@@ -1,12 +1,26 @@
+import dataclasses
 import io
 import math
 import re
 
+import numpy as np
 import pandas as pd
+import pytest
 
-from benchmark.report.tables import csv, escape_latex, footnotes, latex, markdown, overall_sentences
+from benchmark.report.board import make_boards
+from benchmark.report.tables import (
+    csv,
+    escape_latex,
+    footnotes,
+    latex,
+    markdown,
+    overall_sentences,
+    reading,
+)
+from benchmark.stats import summarise
 
-from .conftest import ATTACK, material
+from . import builder
+from .conftest import ATTACK, METRICS, material
 
 
 def cells(line):
@@ -19,8 +33,9 @@ def test_markdown_tables_are_aligned_and_whole(few):
     assert len(table) == 2 * ((2 + 4) + (2 + 3) + (2 + 4) + (2 + 4))
     first = table[:6]
     assert len({len(line) for line in first}) == 1
-    assert {len(cells(line)) for line in first} == {9}
-    assert cells(first[0])[:4] == ["Rank ↓", "Method", "Group", "Accuracy % ↑"]
+    assert {len(cells(line)) for line in first} == {12}
+    assert cells(first[0])[:8] == ["Rank ↓", "Method", "Group", "Best in %", "Accuracy % ↑",
+                                   "ECE % ↓", "ECE floor % (97.5 %)", "p calibrated"]  # fmt: skip
 
 
 def test_markdown_shows_values_as_they_are(few):
@@ -29,7 +44,7 @@ def test_markdown_shows_values_as_they_are(few):
     row = board.rows[0]
     line = next(n for n in text.splitlines() if n.startswith("|") and row.method in n)
     accuracy = row.values["accuracy"]
-    assert cells(line)[3] == (
+    assert cells(line)[4] == (
         f"{accuracy.value * 100:.1f} [{accuracy.low * 100:.1f}, {accuracy.high * 100:.1f}]"
     )
     infinite = next(n for n in text.splitlines() if "mhml-2" in n)
@@ -45,6 +60,53 @@ def test_noise_floor_is_marked_and_explained(few):
         assert f"{row.values['ece'].value * 100:.1f}°" in text
     assert "- ° inside the noise floor" in text
     assert dict(footnotes(few.boards))
+
+
+def test_floor_p_and_chance_of_best_stand_beside_every_ece(few):
+    board = few.boards[0]
+    lines = markdown(few.boards, few.tables).splitlines()
+    tex = latex(few.boards, few.tables)
+    digits = board.digits("ece")
+    for row in board.rows:
+        ece = row.values["ece"]
+        line = next(n for n in lines if n.startswith("|") and row.method[:6] in n)
+        floor = f"{ece.floor_mean * 100:.{digits}f} ({ece.floor_high * 100:.{digits}f})"
+        p = "< 0.001" if ece.p_calibrated < 0.001 else f"{ece.p_calibrated:.3f}"
+        assert cells(line)[6:8] == [floor, p]
+        assert cells(line)[3] == f"{row.chance_best * 100:.0f}"
+        assert floor in tex
+    text = " ".join(reading(few.boards))
+    assert "its mean, and in brackets its 97.5 % point" in text
+    assert "a marked value can have a p between 0.025 and 0.050" in text
+
+
+@pytest.mark.parametrize(
+    ("folds", "seeds", "value", "training"),
+    [
+        (5, 1, "given these trained models", "Nadeau and Bengio"),
+        (5, 2, "the variance between seeds is added", "Nadeau and Bengio"),
+        ("official", 3, "the variance between seeds is added", "between seeds alone"),
+        ("draw", 3, "or over seeds too where there are several", "other draws of training"),
+    ],
+)
+def test_intervals_say_what_they_cover(folds, seeds, value, training):
+    made = builder.predictions(
+        ("cross-entropy", "mhml-2"), (("d", 3, 0.0),), 60,
+        folds=folds if folds == 5 else 1, seeds=seeds,
+    )  # fmt: skip
+    if folds == "official":
+        made = [dataclasses.replace(p, fold="official") for p in made]
+    if folds == "draw":
+        made = [dataclasses.replace(p, fold=f"draw-{p.seed}", seed=0) for p in made]
+        made = [dataclasses.replace(p, ids=np.char.add(f"{p.fold}-", p.ids)) for p in made]
+    tables = summarise(made, METRICS)
+    boards = make_boards(tables, pd.DataFrame(), "cross-entropy")
+    text = markdown(boards, tables)
+    assert value in " ".join(reading(boards))
+    assert ("given these trained models" in text) == (folds == "draw" or seeds == 1)
+    assert training in text
+    assert ("none is marked" in text) == (folds != "official")
+    assert ("over training too" in text) == (folds != "official")
 
 
 def test_markup_in_names_is_shown_as_text(few):
@@ -79,7 +141,7 @@ def test_latex_is_balanced_and_escaped(few):
     assert r"\textless{}script\textgreater{}alert(1)" in text
     assert r"$\infty$" in text
     body = [line for line in text.splitlines() if line.endswith(r"\\")]
-    assert {line.count("&") for line in body} == {8, 4}
+    assert {line.count("&") for line in body} == {11, 4}
     assert text.isascii()
 
 
