@@ -92,9 +92,8 @@ def floor_cell(board: Board, row: Row, metric: str) -> str:
     if math.isnan(value.floor_high):
         return ABSENT
     scale, digits = quantity(metric).scale, board.digits(metric)
-    return (
-        f"{number(value.floor_mean * scale, digits)} ({number(value.floor_high * scale, digits)})"
-    )
+    mean, high = (number(v * scale, digits) for v in (value.floor_mean, value.floor_high))
+    return f"{mean} ({high})"
 
 
 def chance_cell(row: Row) -> str:

@@ -212,7 +212,8 @@ def test_the_coverage_is_named():
     one = material(("cross-entropy",), images=60, blocks=(("d", 3, 0.0),), alpha=0.1)
     text = markdown(one.boards, one.tables)
     assert "its 90 % interval" in text
-    assert "95 %" not in text
+    assert "95 % interval" not in text
+    assert "ECE floor % (95 %)" in text  # two-sided at 10 %
 
 
 def test_few_errors_are_marked_once():
