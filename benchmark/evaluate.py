@@ -139,6 +139,12 @@ def _methods(
                 f"{file.path}: --calibrate needs a part to fit on: add val_logits (or val_probs) "
                 "and val_labels, in a table rows whose part is calibration"
             )
+        if chosen and file.calibration is not None and len(set(file.calibration.labels)) == 1:
+            raise InputError(
+                f"{file.path}: --calibrate: all {len(file.calibration.labels)} images of the "
+                f"calibration part are of class {file.calibration.labels[0]}; calibrators are "
+                "fitted on images of at least two classes"
+            )
     ids, groups = _images(files)
     classes = _classes(files)
     predictions, definitions = [], []

@@ -238,6 +238,16 @@ def test_calibrators_are_fitted_on_the_calibration_part(
     assert values(content, "nll")[2] == pytest.approx(expected, rel=1e-9)
 
 
+def test_a_calibration_part_of_one_class_matters_to_calibrators_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part = {"val_logits": np.zeros((9, 3)), "val_labels": np.full(9, 2)}
+    file = make(tmp_path / "net.npz", **part)
+    answer(capsys, tmp_path / "out", file, "--metrics", METRICS)
+    message = refused(capsys, tmp_path / "out", file, "--calibrate", "temperature")
+    assert f"{file}: --calibrate: all 9 images of the calibration part are of class 2" in message
+
+
 def test_calibrators_that_cannot_be_had(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = make(tmp_path / "net.npz")
     message = refused(capsys, tmp_path / "out", file, "--calibrate", "temperature")
