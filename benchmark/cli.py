@@ -377,7 +377,7 @@ def _parser() -> argparse.ArgumentParser:
     board.add_argument("--datasets", metavar="LIST", help="only these (names or globs)")
     board.add_argument("--metrics", metavar="LIST", help="only these, comma-separated")
     board.add_argument(
-        "--against", default="cross-entropy", metavar="METHOD", help="reference (cross-entropy)"
+        "--against", metavar="METHOD", help="reference (cross-entropy where it is there)"
     )
     board.add_argument(
         "--alpha", type=float, default=0.05, help="1 - confidence of the intervals (0.05)"
