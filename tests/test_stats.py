@@ -272,6 +272,20 @@ def test_few_errors_are_marked() -> None:
     assert not plenty.values["few_errors"].any()
 
 
+def test_errors_in_few_groups_are_marked() -> None:
+    predictions = made({"cross-entropy": 1.0}, n=600, groups=40)[0]
+    right = predictions.log_probs.argmax(1)
+    group = predictions.groups
+    assert group is not None
+    for wrong, marked in ((3, True), (40, False)):
+        hard = (group.astype(int) < wrong) & (np.arange(600) % (2 if wrong == 3 else 9) == 0)
+        hard |= (group.astype(int) < wrong) & (wrong == 3)
+        labels = np.where(hard, (right + 1) % 4, right)
+        assert hard.sum() >= 30
+        tables = stats.summarise([replace(predictions, labels=labels)], QUICK)
+        assert tables.values["few_errors"].all() == marked
+
+
 def test_incomplete_and_missing_methods_are_named() -> None:
     predictions = [p for p in made(THREE, FIVE) if not (p.method == "other" and p.fold == "2/5")]
     tables = stats.summarise(predictions, QUICK, against="absent")
@@ -433,6 +447,42 @@ def test_interval_over_training_is_nadeau_and_bengios() -> None:
     seeds = intervals.over_training(values.T, "official", 0.05)
     assert seeds == pytest.approx(plain)
     assert np.isnan(intervals.over_training(values[:1], "official", 0.05)[1])
+
+
+def boot_of(units: np.ndarray) -> intervals.Bootstrap:
+    return intervals.Bootstrap.draw(units, np.random.default_rng(0))
+
+
+def test_bootstrap_t_stays_sane_with_hardly_any_error() -> None:
+    # Three equal losses: about those of an error count, exactly (0.21, 8.8) at 95 %, (0.1, 11).
+    losses = np.r_[np.ones(3), 1e-6 * np.arange(197) / 197][:, None]
+    for alpha, upper in ((0.05, 8.8), (0.01, 11.0)):
+        low, high = boot_of(np.arange(200)).means(losses, alpha)
+        assert -1 < 200 * low[0] < 3
+        assert 0.6 * upper < 200 * high[0] < 1.2 * upper
+    constant = np.full((200, 1), 0.1)
+    low, high = boot_of(np.arange(200)).means(constant, 0.05)
+    assert (low[0], high[0]) == pytest.approx((0.1, 0.1))
+
+
+def test_bootstrap_t_of_errors_in_few_groups() -> None:
+    generator = np.random.default_rng(0)
+    units = np.repeat(np.arange(40), 50)
+    losses = 0.05 * generator.random(2000)
+    wrong = np.r_[np.arange(13), np.arange(50, 63), np.arange(100, 112)]
+    losses[wrong] = 3.0
+    _, high = boot_of(units).means(losses[:, None], 0.05)
+    assert high[0] < 0.4
+
+
+def test_bootstrap_t_follows_the_skew() -> None:
+    losses = np.random.default_rng(0).exponential(size=100)[:, None] ** 2
+    boot = boot_of(np.arange(100))
+    low, high = boot.means(losses, 0.05)
+    drawn = boot.weights @ losses / 100
+    below, above = np.quantile(drawn, [0.025, 0.975])
+    assert high[0] - losses.mean() > 1.1 * (above - losses.mean())
+    assert losses.mean() - low[0] < 1.1 * (losses.mean() - below)
 
 
 def test_degrees_of_freedom_of_groups() -> None:

@@ -91,7 +91,8 @@ class Bootstrap:
 
         Each resample's deviation is measured in its own standard errors. For skewed losses of
         few errors, and for few groups, this holds its coverage where the percentile interval
-        falls to 86-90 %.
+        falls to 86-90 %. A resample has at least the standard error that one drawing of its most
+        unusual unit makes: without a single error it would otherwise seem to be certain.
 
         Args:
             values: ``(images, columns)``.
@@ -112,8 +113,8 @@ class Bootstrap:
         squares = second - 2 * deviation * mixed + deviation**2 * drawn_squares[:, None]
         scale = number / max(number - 1, 1)
         error = np.sqrt(scale * np.maximum(squares, 0)) / drawn[:, None]
-        tiny = 1e-9 * np.sqrt((totals**2).sum(0)) / n + 1e-300
-        ratio = np.where(error > tiny, deviation / np.maximum(error, tiny), 0.0)
+        least_error = np.abs(totals).max(0) / n + 1e-300
+        ratio = deviation / np.maximum(error, least_error)
         high, low = np.quantile(ratio, [1 - alpha / 2, alpha / 2], axis=0)
         if self.grouped or paired:
             # The tails of few groups, and of differences that are mostly 0, come out too short.

@@ -11,7 +11,7 @@ from scipy import sparse
 from scipy import stats as distributions
 
 from benchmark.api import InputError, IntArray
-from benchmark.floor import Floats, floor_draws, inversion_intervals, noise_floor
+from benchmark.floor import Floats, Groups, floor_draws, inversion_intervals, noise_floor
 from benchmark.metrics import (
     METRICS,
     Binned,
@@ -29,6 +29,9 @@ from benchmark.stats.intervals import Bootstrap
 
 FEW_ERRORS = 30
 """Below so many errors the coverage of the intervals is not guaranteed (measured)."""
+
+FEW_GROUPS = 10
+"""Nor is it where the errors lie in fewer groups than these, counted as equal ones."""
 
 SCORE_COLUMNS = ("preset", "dataset", "backbone", "method", "fold", "seed", "metric", "value")
 
@@ -459,6 +462,15 @@ def _frame(rows: Sequence[dict[str, object]], columns: Sequence[str]) -> pd.Data
     return pd.DataFrame(list(rows), columns=list(columns))
 
 
+def few_errors(block: Block, method: str) -> bool:
+    """Whether a method's errors, or the groups they lie in, are too few to promise coverage."""
+    wrong = [1 - s.correct for s in block.samples[method]]
+    few = min(w.sum() for w in wrong) < FEW_ERRORS
+    if block.groups is not None:
+        few |= min(Groups(block.groups).effective(w) for w in wrong) < FEW_GROUPS
+    return bool(few)
+
+
 def _value_rows(
     block: Block, metric: Metric, estimates: Estimates, replicates: pd.DataFrame, alpha: float
 ) -> list[dict[str, object]]:
@@ -487,7 +499,7 @@ def _value_rows(
             "floor_high": np.nan,
             "p_calibrated": np.nan,
             "inside_floor": False,
-            "few_errors": min(len(s) - s.correct.sum() for s in samples) < FEW_ERRORS,
+            "few_errors": few_errors(block, method),
         }
         draws, observed = _floor(metric, samples)
         if draws is not None and np.isfinite(observed):
@@ -559,15 +571,12 @@ def _block_notes(block: Block, against: str) -> list[str]:
             f"{block.label}: {against} is missing or incomplete, so methods are compared with the "
             "best one only."
         )
-    errors = {
-        method: min(len(s) - s.correct.sum() for s in samples)
-        for method, samples in block.samples.items()
-    }
-    few = [method for method, number in errors.items() if number < FEW_ERRORS]
+    few = [method for method in block.methods if few_errors(block, method)]
     if few:
+        groups = "" if block.groups is None else f" (or errors in fewer than {FEW_GROUPS} groups)"
         notes.append(
-            f"{block.label}: fewer than {FEW_ERRORS} errors of {', '.join(few)}; intervals may "
-            "cover less than they say."
+            f"{block.label}: fewer than {FEW_ERRORS} errors{groups} of {', '.join(few)}; "
+            "intervals may cover less than they say."
         )
     if block.groups is not None:
         number = len(set(block.units.tolist()))
