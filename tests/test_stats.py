@@ -425,6 +425,42 @@ def test_p_of_a_normal_interval_is_the_normal_p() -> None:
     assert p == pytest.approx(2 * distributions.norm.sf(z))
 
 
+def test_p_of_a_t_interval_is_the_t_p() -> None:
+    half = distributions.t.ppf(0.975, 2)
+    p = comparison.p_value(np.array(5.0), np.array(5 - half), np.array(5 + half), 0.05, 2.0)
+    assert p == pytest.approx(2 * distributions.t.sf(5.0, 2))
+
+
+def test_degrees_of_freedom_with_seeds() -> None:
+    seeds = np.array([[0.0, 1.0, 2.0], [1.0, 1.0, 1.0]])
+    error = np.array([np.sqrt(1 / 3), 0.0])
+    image = 1e-9 + np.array([0.0, 1.0])
+    half = np.hypot(error * distributions.t.ppf(0.975, 2), image)
+    found = intervals.degrees_with_seeds(half, seeds, np.array([500.0, 500.0]), 0.05)
+    assert found == pytest.approx([2, 500], rel=1e-3)
+
+
+def test_three_seeds_do_not_tell_equal_methods_apart() -> None:
+    """The smallest of all p-values falls below 0.05 in about 5 % of equal sets of methods."""
+    generator = np.random.default_rng(0)
+    methods, seeds = 6, 3
+    i, j = np.triu_indices(methods, 1)
+    false = 0
+    for _ in range(300):
+        scores = generator.normal(size=(methods, seeds))
+        difference, between = scores.mean(1)[i] - scores.mean(1)[j], scores[i] - scores[j]
+        image = np.full(len(i), 1e-3)
+        low, high = intervals.with_seeds(
+            difference, difference - image, difference + image, between, 0.05
+        )
+        half = np.where(difference > 0, difference - low, high - difference)
+        degrees = intervals.degrees_with_seeds(half, between, np.full(len(i), 500.0), 0.05)
+        false += (
+            np.min(comparison.holm(comparison.p_value(difference, low, high, 0.05, degrees))) < 0.05
+        )
+    assert false <= distributions.binom.ppf(0.9999, 300, 0.05)
+
+
 def test_wilsons_interval() -> None:
     # Agresti & Coull 1998: ten of ten gives (0.722, 1).
     low, high = intervals.wilson(1.0, np.nan, 10, np.inf, 0.05)

@@ -198,6 +198,27 @@ def with_seeds(
         return value - np.hypot(value - low, half), upper
 
 
+def degrees_with_seeds(half: Floats, seeds: Floats, degrees: Floats, alpha: float) -> Floats:
+    """Degrees of freedom of intervals that :func:`with_seeds` widened: Satterthwaite's.
+
+    Args:
+        half: half-widths, of any shape.
+        seeds: the values of each seed, along a last axis.
+        degrees: degrees of freedom of the intervals over images.
+        alpha: one minus the coverage.
+    """
+    number = seeds.shape[-1]
+    if number < 2:
+        return degrees
+    between = seeds.var(-1, ddof=1) / number
+    with np.errstate(invalid="ignore"):
+        rest = half**2 - between * distributions.t.ppf(1 - alpha / 2, number - 1) ** 2
+        images = np.maximum(rest, 0) / distributions.t.ppf(1 - alpha / 2, degrees) ** 2
+    inverse = between**2 / (number - 1) + images**2 / degrees
+    total = (between + images) ** 2
+    return np.divide(total, inverse, where=inverse > 0, out=np.array(degrees, dtype=float))
+
+
 def over_training(values: Floats, folds: str, alpha: float) -> tuple[float, float, float]:
     """Mean of replicates and its interval over training, on the replicates' values.
 

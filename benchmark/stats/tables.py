@@ -120,6 +120,7 @@ class Estimates:
         high: ``(methods,)``.
         pair_low: ``(methods, methods)`` of the row's value minus the column's.
         pair_high: ``(methods, methods)``.
+        degrees: ``(methods, methods)`` degrees of freedom of these intervals.
     """
 
     value: Floats
@@ -127,12 +128,14 @@ class Estimates:
     high: Floats
     pair_low: Floats
     pair_high: Floats
+    degrees: Floats
 
     def p(self, alpha: float) -> Floats:
         """P-values of "no difference", ``(methods, methods)``."""
         with np.errstate(invalid="ignore"):
             difference = self.value[:, None] - self.value
-        return comparison.p_value(difference, self.pair_low, self.pair_high, alpha)
+        ends = self.pair_low, self.pair_high
+        return comparison.p_value(difference, *ends, alpha, self.degrees)
 
 
 def estimate(
@@ -153,6 +156,9 @@ def estimate(
     low, high = np.full((2, number), np.nan)
     pair_low, pair_high = np.full((2, number, number), np.nan)
     i, j = np.triu_indices(number, 1)
+    correct = np.stack([block.samples[m][0].correct for m in block.methods], axis=1)
+    fewest = boot.degrees(correct).min()
+    degrees = np.full((number, number), fewest)
 
     if isinstance(metric, Binned) and metric.interval:
         low, high, cautious_low, cautious_high = inverted[metric.name].reshape(number, 4).T
@@ -169,13 +175,14 @@ def estimate(
         finite = np.isfinite(images).all(0)
         images = np.where(finite, images, 0.0)
         differences = images[:, i] - images[:, j]
+        degrees[i, j] = degrees[j, i] = boot.degrees(differences)
         if metric.name == "accuracy":
             error = boot.standard_errors(images)
             plain = block.groups is None and block.seeds == 1
-            degrees = boot.degrees(images) if boot.grouped else np.full(number, np.inf)
+            each = boot.degrees(images) if boot.grouped else np.full(number, np.inf)
             ends = [
                 intervals.wilson(v, np.nan if plain else e, block.images, d, alpha)
-                for v, e, d in zip(value, error, degrees)
+                for v, e, d in zip(value, error, each)
             ]
             low, high = np.array(ends).T
             between = intervals.accuracy_difference(boot, differences, alpha)
@@ -192,8 +199,7 @@ def estimate(
             [np.mean([metric.of(s, weights) for s in block.samples[m]], 0) for m in block.methods],
             axis=1,
         )
-        correct = np.stack([block.samples[m][0].correct for m in block.methods], axis=1)
-        width = distributions.t.ppf(1 - alpha / 2, boot.degrees(correct).min())
+        width = distributions.t.ppf(1 - alpha / 2, fewest)
         width *= np.sqrt(len(boot.sizes) / max(len(boot.sizes) - 1, 1))
         half = width * drawn.std(0, ddof=1)
         low, high = np.clip([value - half, value + half], 0, 1)
@@ -201,17 +207,21 @@ def estimate(
         difference = value[i] - value[j]
         pair_low, pair_high = _matrices((difference - half, difference + half), i, j, number)
 
-    if block.seeds > 1 and not isinstance(metric, Binned):
-        low, high = intervals.with_seeds(value, low, high, seeds, alpha)
-        difference, between_seeds = value[:, None] - value, seeds[:, None] - seeds
-        pair_low, pair_high = intervals.with_seeds(
-            difference, pair_low, pair_high, between_seeds, alpha
-        )
+    if block.seeds > 1:
+        with np.errstate(invalid="ignore"):  # infinite losses have no interval
+            difference, between_seeds = value[:, None] - value, seeds[:, None] - seeds
+            if not isinstance(metric, Binned):
+                low, high = intervals.with_seeds(value, low, high, seeds, alpha)
+                pair_low, pair_high = intervals.with_seeds(
+                    difference, pair_low, pair_high, between_seeds, alpha
+                )
+            half = np.where(difference > 0, difference - pair_low, pair_high - difference)
+            degrees = intervals.degrees_with_seeds(half, between_seeds, degrees, alpha)
     if len(boot.sizes) < 2:
         # One image, or one group: nothing tells how much another would differ.
         for unknown_end in (low, high, pair_low, pair_high):
             unknown_end[...] = np.nan
-    return Estimates(value, low, high, pair_low, pair_high)
+    return Estimates(value, low, high, pair_low, pair_high, degrees)
 
 
 def invert(block: Block, metrics: Sequence[Metric], alpha: float) -> dict[str, Floats]:
