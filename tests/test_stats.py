@@ -252,6 +252,9 @@ def test_an_infinite_loss_is_shown_and_ranked_last() -> None:
             p = replace(p, log_probs=log_probs)
         spoiled.append(p)
     tables = stats.summarise(spoiled, [*QUICK, "nll_refinement", "brier"])
+    pair = row(tables.pairs, method="good", metric="nll", reference="cross-entropy")
+    assert pair["difference"] == np.inf
+    assert np.isnan(pair[["low", "high", "p", "p_holm", "effect_size"]].astype(float)).all()
     assert row(tables.values, method="good", metric="nll")["value"] == np.inf
     assert row(tables.ranks, method="good")["rank_nll"] == 3
     assert np.isfinite(row(tables.values, method="good", metric="brier")["high"])
@@ -330,6 +333,59 @@ def test_tests_over_blocks_say_when_they_have_no_power() -> None:
     assert row(tables.mean_ranks, metric="nll", method="good")["mean_rank"] == 1
     many = [p for i in range(12) for p in made(THREE, dataset=f"data{i}", start=i, n=200)]
     assert row(stats.summarise(many, QUICK).overall, metric="nll")["powered"]
+
+
+def test_holm_counts_all_pairs_where_the_best_is_chosen_from_the_data() -> None:
+    factors = {"cross-entropy": 1.25, "near": 1.1, "other": 1.15, "good": 1.05, "more": 1.2}
+    predictions = made(factors, n=300)
+    found = {m: stats.summarise(predictions, QUICK, against=m).pairs for m in factors}
+    for metric in QUICK:
+        own = {m: f[(f["metric"] == metric) & (f["reference"] == m)] for m, f in found.items()}
+        for pairs in own.values():
+            assert len(pairs) == 4
+            assert pairs["p_holm"].to_numpy() == pytest.approx(comparison.holm(pairs["p"]))
+        every = {
+            frozenset((m, other)): p
+            for m, pairs in own.items()
+            for other, p in zip(pairs["method"], pairs["p"])
+        }
+        assert len(every) == 10
+        adjusted = dict(zip(every, comparison.holm(list(every.values()))))
+        chosen = found["cross-entropy"]
+        chosen = chosen[(chosen["metric"] == metric) & (chosen["reference"] != "cross-entropy")]
+        assert len(chosen) in (0, 4)
+        for _, pair in chosen.iterrows():
+            both = frozenset((pair["method"], pair["reference"]))
+            assert pair["p_holm"] == pytest.approx(adjusted[both])
+    best = found["cross-entropy"].query("metric == 'nll' and reference != 'cross-entropy'")
+    assert len(best) == 4
+
+
+def test_an_infinite_loss_is_worse_than_a_finite_one_in_letters() -> None:
+    first = made({"cross-entropy": 1.0})[0]
+    log_probs = first.log_probs.copy()
+    wrong = int(np.argmax(log_probs.argmax(1) != first.labels))
+    log_probs[wrong, first.labels[wrong]] = -np.inf
+    infinite = replace(first, method="infinite", log_probs=log_probs)
+    tables = stats.summarise([first, infinite, replace(infinite, method="too")], QUICK)
+    letters = dict(zip(tables.ranks["method"], tables.ranks["group"]))
+    assert letters == {"cross-entropy": "a", "infinite": "b", "too": "b"}
+
+
+def test_effect_sizes() -> None:
+    predictions = made({"cross-entropy": 1.5, "good": 1.0}, groups=30)
+    pairs = stats.summarise(predictions, [*QUICK, "auc"]).pairs
+    one, other = (
+        -p.log_probs[np.arange(200), p.labels] for p in sorted(predictions, key=lambda p: p.method)
+    )
+    nll = row(pairs, metric="nll", method="good", reference="cross-entropy")
+    expected = (other - one).mean() / (other - one).std(ddof=1)
+    assert nll["effect_size"] == pytest.approx(expected)
+    assert np.isnan(row(pairs, metric="accuracy", reference="cross-entropy")["effect_size"])
+    assert pairs[pairs["metric"] == "ece"]["effect_size"].isna().all()
+    auc = pairs[pairs["metric"] == "auc"].iloc[0]
+    assert np.sign(auc["effect_size"]) == np.sign(auc["difference"])
+    assert abs(auc["effect_size"]) < 1
 
 
 # --- published ranks -----------------------------------------------------------------------
@@ -459,6 +515,16 @@ def test_three_seeds_do_not_tell_equal_methods_apart() -> None:
             np.min(comparison.holm(comparison.p_value(difference, low, high, 0.05, degrees))) < 0.05
         )
     assert false <= distributions.binom.ppf(0.9999, 300, 0.05)
+
+
+def test_p_values_of_few_seeds_are_read_from_t() -> None:
+    pairs = stats.summarise(made(THREE, seeds=(0, 10, 20)), QUICK).pairs
+    for metric in ("nll", "ece"):
+        pair = row(pairs, metric=metric, method="other", reference="cross-entropy")
+        ends = pair["difference"], pair["low"], pair["high"]
+        normal = comparison.p_value(*map(np.array, ends), 0.05)
+        assert (pair["p"] < 0.05) == (normal < 0.05)
+        assert abs(pair["p"] - normal) > 1e-3
 
 
 def test_wilsons_interval() -> None:

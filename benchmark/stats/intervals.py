@@ -211,11 +211,11 @@ def degrees_with_seeds(half: Floats, seeds: Floats, degrees: Floats, alpha: floa
     if number < 2:
         return degrees
     between = seeds.var(-1, ddof=1) / number
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"):
         rest = half**2 - between * distributions.t.ppf(1 - alpha / 2, number - 1) ** 2
         images = np.maximum(rest, 0) / distributions.t.ppf(1 - alpha / 2, degrees) ** 2
-    inverse = between**2 / (number - 1) + images**2 / degrees
-    total = (between + images) ** 2
+        inverse = between**2 / (number - 1) + images**2 / degrees
+        total = (between + images) ** 2
     return np.divide(total, inverse, where=inverse > 0, out=np.array(degrees, dtype=float))
 
 

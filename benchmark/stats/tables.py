@@ -121,6 +121,11 @@ class Estimates:
         pair_low: ``(methods, methods)`` of the row's value minus the column's.
         pair_high: ``(methods, methods)``.
         degrees: ``(methods, methods)`` degrees of freedom of these intervals.
+        effect: ``(methods, methods)`` size of the differences, free of the number of images: for
+            a mean over images Cohen's d_z, the mean of the images' differences over their
+            standard deviation (images averaged over seeds); for a function of weighted images the
+            difference over its bootstrap standard error times the root of the number of images.
+            NaN for all else, and where nothing varies.
     """
 
     value: Floats
@@ -129,6 +134,7 @@ class Estimates:
     pair_low: Floats
     pair_high: Floats
     degrees: Floats
+    effect: Floats
 
     def p(self, alpha: float) -> Floats:
         """P-values of "no difference", ``(methods, methods)``."""
@@ -154,7 +160,7 @@ def estimate(
     value = seeds.mean(1)
     number = len(block.methods)
     low, high = np.full((2, number), np.nan)
-    pair_low, pair_high = np.full((2, number, number), np.nan)
+    pair_low, pair_high, effect = np.full((3, number, number), np.nan)
     i, j = np.triu_indices(number, 1)
     correct = np.stack([block.samples[m][0].correct for m in block.methods], axis=1)
     fewest = boot.degrees(correct).min()
@@ -192,7 +198,11 @@ def estimate(
         pair_low, pair_high = _matrices(between, i, j, number)
         low, high = np.where(finite, low, np.nan), np.where(finite, high, np.nan)
         unknown = ~(finite[:, None] & finite)
-        pair_low[unknown] = pair_high[unknown] = np.nan
+        effect[i, j] = _ratio(
+            differences.mean(0), differences.std(0, ddof=min(block.images - 1, 1))
+        )
+        for matrix in (pair_low, pair_high, effect):
+            matrix[unknown] = np.nan
     elif isinstance(metric, Weighted):
         weights = boot.of_images(intervals.SLOW_RESAMPLES)
         drawn = np.stack(
@@ -203,8 +213,10 @@ def estimate(
         width *= np.sqrt(len(boot.sizes) / max(len(boot.sizes) - 1, 1))
         half = width * drawn.std(0, ddof=1)
         low, high = np.clip([value - half, value + half], 0, 1)
-        half = width * (drawn[:, i] - drawn[:, j]).std(0, ddof=1)
+        error = (drawn[:, i] - drawn[:, j]).std(0, ddof=1)
+        half = width * error
         difference = value[i] - value[j]
+        effect[i, j] = _ratio(difference, error * np.sqrt(block.images))
         pair_low, pair_high = _matrices((difference - half, difference + half), i, j, number)
 
     if block.seeds > 1:
@@ -221,7 +233,14 @@ def estimate(
         # One image, or one group: nothing tells how much another would differ.
         for unknown_end in (low, high, pair_low, pair_high):
             unknown_end[...] = np.nan
-    return Estimates(value, low, high, pair_low, pair_high, degrees)
+    effect[j, i] = -effect[i, j]
+    return Estimates(value, low, high, pair_low, pair_high, degrees, effect)
+
+
+def _ratio(difference: Floats, deviation: Floats) -> Floats:
+    return np.divide(
+        difference, deviation, where=deviation > 1e-12, out=np.full(len(difference), np.nan)
+    )
 
 
 def invert(block: Block, metrics: Sequence[Metric], alpha: float) -> dict[str, Floats]:
@@ -355,9 +374,10 @@ def _letters(
         sign = np.zeros((number, number))
         value = estimates[name].value
         with np.errstate(invalid="ignore"):
-            ahead = np.sign(value[above[0]] - value[above[1]])
-        ahead = np.nan_to_num(ahead) * (1 if METRICS[name].direction == "higher" else -1)
-        sign[above] = np.where(p < alpha, ahead, 0)
+            gap = value[above[0]] - value[above[1]]
+        ahead = np.nan_to_num(np.sign(gap)) * (1 if METRICS[name].direction == "higher" else -1)
+        # An infinite loss is worse than a finite one, without any test.
+        sign[above] = np.where((p < alpha) | np.isinf(gap), ahead, 0)
         better.append(sign - sign.T)
     different = comparison.told_apart(better)
     return dict(zip(order.tolist(), comparison.letters(different[np.ix_(order, order)])))
@@ -540,23 +560,27 @@ def _floor(metric: Metric, samples: Sequence[Sample]) -> tuple[Floats | None, fl
 def _pair_rows(
     block: Block, metric: Metric, estimates: Estimates, against: str, alpha: float
 ) -> list[dict[str, object]]:
-    """Differences to the reference and to the best method of this metric."""
+    """Differences to the reference and to the best method of this metric.
+
+    Holm's correction counts the comparisons with the reference. The best is chosen from the same
+    data, so that all pairs are counted there.
+    """
     order = comparison.ranks(estimates.value, metric.direction == "higher")
     best = block.methods[int(np.argmin(order))]
     references = [m for m in dict.fromkeys((against, best)) if m in block.methods]
     p = estimates.p(alpha)
-    z = distributions.norm.ppf(1 - alpha / 2)
+    above = np.triu_indices(len(block.methods), 1)
+    all_pairs = np.full(p.shape, np.nan)
+    all_pairs[above] = all_pairs.T[above] = comparison.holm(p[above])
     rows: list[dict[str, object]] = []
     for reference in references:
         r = block.methods.index(reference)
         others = [m for m in range(len(block.methods)) if m != r]
-        adjusted = comparison.holm(p[others, r])
+        adjusted = comparison.holm(p[others, r]) if reference == against else all_pairs[others, r]
         for m, p_holm in zip(others, adjusted):
             low, high = estimates.pair_low[m, r], estimates.pair_high[m, r]
-            with np.errstate(invalid="ignore", divide="ignore"):
+            with np.errstate(invalid="ignore"):
                 difference = estimates.value[m] - estimates.value[r]
-                error = (high - low) / (2 * z)
-                effect = difference / (error * np.sqrt(block.images))
             rows.append(
                 {
                     **dict(zip(KEY, block.key)),
@@ -566,7 +590,7 @@ def _pair_rows(
                     "difference": difference,
                     "low": low,
                     "high": high,
-                    "effect_size": effect,
+                    "effect_size": estimates.effect[m, r],
                     "p": p[m, r],
                     "p_holm": p_holm,
                 }
