@@ -149,6 +149,9 @@ def estimate(
 ) -> Estimates:
     """Values, intervals and paired differences of a metric, given the trained models.
 
+    Intervals are cut off at the ends of the metric's range: no truth lies beyond them, so that
+    their coverage stays the same.
+
     Args:
         block: the methods.
         metric: which measure.
@@ -186,8 +189,12 @@ def estimate(
             error = boot.standard_errors(images)
             plain = block.groups is None and block.seeds == 1
             each = boot.degrees(images) if boot.grouped else np.full(number, np.inf)
+            # Groups that are all right show no variance: each counts as one image then.
+            alike = boot.groups.effective(np.ones(block.images))
             ends = [
-                intervals.wilson(v, np.nan if plain else e, block.images, d, alpha)
+                intervals.wilson(
+                    v, np.nan if plain else e, block.images if e > 0 else alike, d, alpha
+                )
                 for v, e, d in zip(value, error, each)
             ]
             low, high = np.array(ends).T
@@ -212,7 +219,7 @@ def estimate(
         width = distributions.t.ppf(1 - alpha / 2, fewest)
         width *= np.sqrt(len(boot.sizes) / max(len(boot.sizes) - 1, 1))
         half = width * drawn.std(0, ddof=1)
-        low, high = np.clip([value - half, value + half], 0, 1)
+        low, high = value - half, value + half
         error = (drawn[:, i] - drawn[:, j]).std(0, ddof=1)
         half = width * error
         difference = value[i] - value[j]
@@ -234,6 +241,7 @@ def estimate(
         for unknown_end in (low, high, pair_low, pair_high):
             unknown_end[...] = np.nan
     effect[j, i] = -effect[i, j]
+    low, high = np.clip([low, high], *metric.range)
     return Estimates(value, low, high, pair_low, pair_high, degrees, effect)
 
 
@@ -512,7 +520,8 @@ def _value_rows(
             .pivot(index="fold", columns="seed", values="value")
             .to_numpy()
         )
-        mean, low, high = intervals.over_training(shaped, block.key[3], alpha)
+        mean, *ends = intervals.over_training(shaped, block.key[3], alpha)
+        low, high = np.clip(ends, *metric.range)
         row: dict[str, object] = {
             **dict(zip(KEY, block.key)),
             "method": method,
