@@ -340,6 +340,43 @@ def test_incomplete_and_missing_methods_are_named() -> None:
     assert len(nothing.notes) == 3
 
 
+def test_an_extra_or_unfinished_fit_costs_no_method() -> None:
+    predictions = made(THREE, FIVE, (0, 1))
+    begun = [p for p in predictions if p.seed == 0]
+    begun += [p for p in predictions if p.seed == 1 and p.method == "good" and p.fold == "1/5"]
+    extra = [p for p in predictions if p.seed == 0 or p.method == "good"]
+    alone = stats.summarise([p for p in predictions if p.seed == 0], QUICK)
+    for some, folds in ((begun, 1), (extra, 5)):
+        tables = stats.summarise(some, QUICK)
+        pd.testing.assert_frame_equal(tables.values, alone.values)
+        pd.testing.assert_frame_equal(tables.ranks, alone.ranks)
+        assert tables.notes[0].count("of seed 1") == folds
+        assert "left out, since most methods lack it" in tables.notes[0]
+    both = stats.summarise(predictions, QUICK)
+    assert set(both.values["replicates"]) == {10}
+    # What all but one method have stays, and that one goes.
+    most = [p for p in predictions if p.method != "other" or p.seed == 0]
+    tables = stats.summarise(most, QUICK)
+    assert set(tables.values["method"]) == {"cross-entropy", "good"}
+    assert set(tables.values["replicates"]) == {10}
+    begun += [replace(p, method="late") for p in begun if p.seed == 1]
+    notes = stats.summarise(begun, QUICK).notes
+    assert any("late is left out" in note and "0 of 5 replicates" in note for note in notes)
+    # Two methods with a seed of their own each: the seed in common stays.
+    two = [p for p in made(THREE, seeds=(0, 1, 2)) if p.method != "other"]
+    two = [p for p in two if p.seed != {"cross-entropy": 1, "good": 2}[p.method]]
+    assert set(stats.summarise(two, QUICK).values["method"]) == {"cross-entropy", "good"}
+
+
+def test_an_extra_draw_costs_no_method() -> None:
+    draws = made(THREE, ("draw-0",), n=100)
+    draws += [replace(p, fold="draw-1") for p in made(THREE, ("draw-0",), n=100, start=1)]
+    extra = replace(draws[0], fold="draw-2")
+    tables = stats.summarise([*draws, extra], QUICK)
+    assert len(set(tables.values["method"])) == 3
+    assert set(tables.values["images"]) == {200}
+
+
 def test_what_cannot_be_compared_is_refused() -> None:
     predictions = made(THREE)
     with pytest.raises(InputError, match="two predictions of cross-entropy"):

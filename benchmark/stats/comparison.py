@@ -38,7 +38,7 @@ def p_value(
     quantile = distributions.t.ppf(1 - alpha / 2, degrees)
     with np.errstate(invalid="ignore", divide="ignore"):
         steps = np.where(difference == 0, 0.0, quantile * np.abs(difference) / reach)
-    p: Floats = 2 * distributions.t.sf(np.where(reach < 0, np.inf, steps), degrees)
+    p = np.asarray(2 * distributions.t.sf(np.where(reach < 0, np.inf, steps), degrees))
     return np.where(np.isfinite(low) & np.isfinite(high), p, np.nan)
 
 

@@ -217,7 +217,8 @@ def degrees_with_seeds(half: Floats, seeds: Floats, degrees: Floats, alpha: floa
         images = np.maximum(rest, 0) / distributions.t.ppf(1 - alpha / 2, degrees) ** 2
         inverse = between**2 / (number - 1) + images**2 / degrees
         total = (between + images) ** 2
-    return np.divide(total, inverse, where=inverse > 0, out=np.array(degrees, dtype=float))
+    out = np.array(degrees, dtype=float)
+    return np.asarray(np.divide(total, inverse, where=inverse > 0, out=out))
 
 
 def over_training(values: Floats, folds: str, alpha: float) -> tuple[float, float, float]:

@@ -246,9 +246,8 @@ def estimate(
 
 
 def _ratio(difference: Floats, deviation: Floats) -> Floats:
-    return np.divide(
-        difference, deviation, where=deviation > 1e-12, out=np.full(len(difference), np.nan)
-    )
+    unknown = np.full(len(difference), np.nan)
+    return np.asarray(np.divide(difference, deviation, where=deviation > 1e-12, out=unknown))
 
 
 def invert(block: Block, metrics: Sequence[Metric], alpha: float) -> dict[str, Floats]:
@@ -403,8 +402,8 @@ def summarise(
 ) -> Tables:
     """All tables of a set of predictions.
 
-    Only methods that have every replicate of their block are shown and compared; the others are
-    named in the notes.
+    Only methods that have every replicate of their block are shown and compared; the others, and
+    the replicates that most methods lack, are named in the notes.
 
     Args:
         predictions: of any methods, data sets and replicates.
@@ -432,7 +431,13 @@ def summarise(
         generator = np.random.default_rng([seed, number])
         boot = Bootstrap.draw(block.units, generator)
         chosen = select(metrics, block.posterior)
-        own = [p for p in arranged if key(p) == block.key and p.method in block.methods]
+        own = [
+            p
+            for p in arranged
+            if key(p) == block.key
+            and p.method in block.methods
+            and (p.fold, p.seed) in block.replicates
+        ]
         replicates = _scores(own, [m.name for m in chosen], seed)
         inverted = invert(block, chosen, alpha)
         estimates = {m.name: estimate(block, m, boot, inverted, alpha) for m in chosen}
