@@ -20,6 +20,8 @@ from benchmark.api import InputError
 from benchmark.floor import Groups
 from benchmark.predictions import Predictions
 from benchmark.stats import comparison, intervals
+from benchmark.stats.blocks import Block
+from benchmark.stats.tables import Estimates, _letters, resampled_ece
 
 few = settings(max_examples=20, deadline=None, derandomize=True)
 QUICK = ("accuracy", "nll", "ece")
@@ -461,6 +463,31 @@ def test_effect_sizes() -> None:
     auc = pairs[pairs["metric"] == "auc"].iloc[0]
     assert np.sign(auc["effect_size"]) == np.sign(auc["difference"])
     assert abs(auc["effect_size"]) < 1
+
+
+def test_letters_of_equal_methods_seldom_differ() -> None:
+    generator = np.random.default_rng(0)
+    block = Block(("", "", "", "official"), tuple("abcde"), (), {}, 100, None, False)
+    half = np.full((5, 5), distributions.norm.ppf(0.975) * np.sqrt(2))
+    unknown = np.full((5, 5), np.nan)
+    false = 0
+    for _ in range(200):
+        estimates = {}
+        for name in comparison.RANKED:
+            value = generator.normal(size=5)
+            ends = value[:, None] - value - half, value[:, None] - value + half
+            estimates[name] = Estimates(
+                value, value, value, *ends, np.full((5, 5), np.inf), unknown
+            )
+        false += len(set(_letters(block, estimates, np.arange(5), 0.05).values())) > 1
+    assert 0 < false <= distributions.binom.ppf(0.9999, 200, 0.05)
+
+
+def test_resampled_errors_lie_around_the_observed_one() -> None:
+    sample = metrics.Sample.of(made({"cross-entropy": 1.0})[0])
+    drawn = resampled_ece(sample, boot_of(np.arange(200)))
+    assert drawn.mean() == pytest.approx(metrics.METRICS["ece"].value(sample))
+    assert drawn.std() > 0.005
 
 
 # --- published ranks -----------------------------------------------------------------------

@@ -144,9 +144,9 @@ def shared(present: Mapping[str, set[Replicate]]) -> set[Replicate]:
 def _most(items: set[T], owned: Mapping[str, set[T]]) -> set[T]:
     """The commonest item, and all others that leave more than half of the owners with all."""
     count = {item: sum(item in own for own in owned.values()) for item in items}
-    best, *rest = sorted(items, key=lambda item: (-count[item], item))
-    kept: set[T] = {best}
-    for item in rest:
+    order = sorted(items, key=lambda item: (-count[item], item))
+    kept = set(order[:1])
+    for item in order[1:]:
         if 2 * sum(kept | {item} <= own for own in owned.values()) > len(owned):
             kept.add(item)
     return kept

@@ -290,13 +290,18 @@ def _matrices(
 
 
 def resampled_ece(sample: Sample, boot: Bootstrap) -> Floats:
-    """ECE of every resample, ``(resamples,)``."""
+    """ECE of every resample, ``(resamples,)``, around the observed one.
+
+    Resampling adds the labels' noise a second time: only the spread is used.
+    """
     bins = sample.equal_width
     gaps = sparse.csr_array(
         (bins.hit - bins.confidence, (bins.index, boot.units)), (bins.bins, len(boot.sizes))
     )
     errors: Floats = np.abs(np.asarray(gaps @ boot.by_unit)).sum(0)
-    return errors / (boot.weights @ boot.sizes)
+    errors /= boot.weights @ boot.sizes
+    errors += METRICS["ece"].value(sample) - errors.mean()
+    return errors
 
 
 def _rank_rows(
@@ -341,8 +346,6 @@ def _rank_rows(
             means = (boot.weights @ boot.sums(images)) / totals[:, None]
             drawn[name].append((means.T * share).sum(0))
         ece = np.stack([resampled_ece(s, boot) for s in samples])
-        # Resampling adds the labels' noise a second time: only the spread is used.
-        ece += np.array([[METRICS["ece"].value(s)] for s in samples]) - ece.mean(1, keepdims=True)
         drawn["ece"].append((ece * share).sum(0))
     chance = comparison.chance_of_best(
         comparison.mean_rank(**{name: np.stack(values, 1) for name, values in drawn.items()})
