@@ -285,7 +285,14 @@ def test_intervals_stay_in_the_metrics_range() -> None:
         replace(p, seed=0, log_probs=special.log_softmax(40.0 * np.eye(4)[p.labels], axis=1))
         for p in two
     ]
-    values = stats.summarise(two, QUICK).values
+    two += [replace(p, method="other") for p in made({"cross-entropy": 1.0}, seeds=(0, 1), n=100)]
+    tables = stats.summarise(two, QUICK)
+    assert (
+        (tables.pairs["high"] - tables.pairs["low"])[tables.pairs["metric"] == "accuracy"]
+        .eq(2)
+        .all()
+    )
+    values = tables.values[tables.values["method"] == "cross-entropy"]
     assert row(values, metric="accuracy")[["low", "high"]].tolist() == [0, 1]
     assert row(values, metric="nll")["low"] == 0
 

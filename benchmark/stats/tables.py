@@ -589,13 +589,16 @@ def _pair_rows(
     above = np.triu_indices(len(block.methods), 1)
     all_pairs = np.full(p.shape, np.nan)
     all_pairs[above] = all_pairs.T[above] = comparison.holm(p[above])
+    # No two values lie further apart than the ends of the metric's range.
+    span = metric.range[1] - metric.range[0]
+    pair_low, pair_high = np.clip([estimates.pair_low, estimates.pair_high], -span, span)
     rows: list[dict[str, object]] = []
     for reference in references:
         r = block.methods.index(reference)
         others = [m for m in range(len(block.methods)) if m != r]
         adjusted = comparison.holm(p[others, r]) if reference == against else all_pairs[others, r]
         for m, p_holm in zip(others, adjusted):
-            low, high = estimates.pair_low[m, r], estimates.pair_high[m, r]
+            low, high = pair_low[m, r], pair_high[m, r]
             with np.errstate(invalid="ignore"):
                 difference = estimates.value[m] - estimates.value[r]
             rows.append(
