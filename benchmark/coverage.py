@@ -339,7 +339,7 @@ def table(folder: Path) -> str:
         f"{_names(MEASURES)}. Not simulated:",
         f"{_names(m for m in METRICS if m not in MEASURES)};",
         "nor intervals over several seeds, over training, and of ranks. With groups the noise",
-        "floor's p-values are conservative: p ≤ 0.05 in under 5 % of calibrated sets, where unmarked.",
+        "floor's p-values are conservative: p ≤ 0.05 in under 5 % of sets, where unmarked.",
         "",
         "| scenario | first method | second method |",
         "|---|---|---|",
