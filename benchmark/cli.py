@@ -98,6 +98,7 @@ def _run(options: argparse.Namespace) -> int:
     )
     for fit, reason in outcome.failed.items():
         print(f"failed: {fit}: {reason}", file=sys.stderr)
+    console.print("making the tables, figures and the page ...", highlight=False)
     if outcome.replaced:
         console.print(
             f"{outcome.replaced} cells made with other settings or data left the leaderboard; "
@@ -130,20 +131,27 @@ def _execute(request: Request, work: Work, console: Any) -> Any:
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("left"),
+        TextColumn("gone,"),
         TimeRemainingColumn(elapsed_when_finished=False),
+        TextColumn("left"),
         TextColumn("{task.fields[running]}", markup=False),
     )
     with Progress(*columns, console=console) as bar:
         decoding = bar.add_task("images", visible=False, running="")
-        training = bar.add_task("fits", total=None, running="")
+        training = bar.add_task("fits", total=None, running="", visible=False)
 
         def show_decoding(done: int, total: int) -> None:
             bar.update(decoding, completed=done, total=total, visible=True)
 
         def show(progress: RunProgress) -> None:
-            running = "; ".join(progress.running[:2])
-            bar.update(training, completed=progress.done, total=progress.total, running=running)
+            running = "; ".join(progress.running)[: max(0, console.width - 80)]
+            bar.update(
+                training,
+                completed=progress.done,
+                total=progress.total,
+                running=running,
+                visible=True,
+            )
 
         return run.execute(request, work, show, show_decoding)
 
@@ -377,7 +385,7 @@ def _parser() -> argparse.ArgumentParser:
     board.add_argument("--datasets", metavar="LIST", help="only these (names or globs)")
     board.add_argument("--metrics", metavar="LIST", help="only these, comma-separated")
     board.add_argument(
-        "--against", default="cross-entropy", metavar="METHOD", help="reference (cross-entropy)"
+        "--against", metavar="METHOD", help="reference (cross-entropy where it is there)"
     )
     board.add_argument(
         "--alpha", type=float, default=0.05, help="1 - confidence of the intervals (0.05)"

@@ -23,6 +23,7 @@ from benchmark.api import InputError, StrArray, require
 from benchmark.metrics import METRICS
 from benchmark.prediction_files import PredictionFile, read
 from benchmark.predictions import Predictions
+from benchmark.report.board import Board, make_boards
 from benchmark.report.words import (
     ARROWS,
     FEW_ERRORS,
@@ -137,6 +138,12 @@ def _methods(
             raise InputError(
                 f"{file.path}: --calibrate needs a part to fit on: add val_logits (or val_probs) "
                 "and val_labels, in a table rows whose part is calibration"
+            )
+        if chosen and file.calibration is not None and len(set(file.calibration.labels)) == 1:
+            raise InputError(
+                f"{file.path}: --calibrate: all {len(file.calibration.labels)} images of the "
+                f"calibration part are of class {file.calibration.labels[0]}; calibrators are "
+                "fitted on images of at least two classes"
             )
     ids, groups = _images(files)
     classes = _classes(files)
@@ -307,7 +314,7 @@ def _environment() -> dict[str, str]:
 
 def as_json(result: Evaluation) -> str:
     """All numbers for programs; null where there is none, ``"Infinity"`` for an infinite loss."""
-    tables = result.tables
+    tables, [board] = result.tables, _boards(result)
     methods = []
     for method in result.methods:
         rank = _rows(tables.ranks, method=method)[0]
@@ -317,6 +324,10 @@ def as_json(result: Evaluation) -> str:
         }
         for row in _rows(tables.pairs, method=method, reference=result.against):
             metrics[row["metric"]]["difference"] = {key: row[key] for key in _PAIR_KEYS}
+        for row in _rows(tables.pairs, method=method):
+            if row["reference"] == board.leaders[row["metric"]]:
+                keys = ("reference", *_PAIR_KEYS)
+                metrics[row["metric"]]["difference_to_best"] = {key: row[key] for key in keys}
         methods.append(
             {"method": method, **{key: rank[key] for key in _RANK_KEYS}, "metrics": metrics}
         )
@@ -337,6 +348,10 @@ _VALUE_KEYS = (
 )
 _RANK_KEYS = ("rank", "chance_best", "group")
 _PAIR_KEYS = ("difference", "low", "high", "effect_size", "p", "p_holm")
+
+
+def _boards(result: Evaluation) -> tuple[Board, ...]:
+    return make_boards(result.tables, pd.DataFrame(), result.against, result.alpha)
 
 
 def _rows(frame: pd.DataFrame, **where: str) -> list[dict[str, Any]]:
@@ -365,10 +380,12 @@ def as_table(result: Evaluation, width: int | None = None) -> str:
     from rich.table import Table
 
     several = len(result.methods) > 1
+    [board] = _boards(result)
     covered, point = (f"{100 * share:.4g} %" for share in (1 - result.alpha, 1 - result.alpha / 2))
     heads = ["value", f"{covered} interval", f"noise floor\nmean, {point}", "p\ncalibrated"]
     if several:
         heads += [f"difference to\n{result.against}", "p\n(Holm)"]
+        heads += ["difference to\nthe best", "p\n(Holm)"]
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("method" if several else "metric", overflow="fold")
     for head in heads:
@@ -376,10 +393,10 @@ def as_table(result: Evaluation, width: int | None = None) -> str:
     signs: set[str] = set()
     for name, metric in METRICS.items():
         rows = {row["method"]: row for row in _rows(result.tables.values, metric=name)}
-        pairs = {
-            row["method"]: row
-            for row in _rows(result.tables.pairs, metric=name, reference=result.against)
-        }
+        pairs = [
+            {row["method"]: row for row in _rows(result.tables.pairs, metric=name, reference=to)}
+            for to in (result.against, board.leaders.get(name, ""))
+        ]
         scale, unit = (100, " %") if metric.unit == "fraction" else (1, "")
         digits = sensible_digits([(r["high"] - r["low"]) / 2 * scale for r in rows.values()], 3)
         title = f"{metric.title}{unit} {ARROWS[metric.direction]}"
@@ -401,7 +418,7 @@ def as_table(result: Evaluation, width: int | None = None) -> str:
                 "" if math.isnan(row["p_calibrated"]) else p_value(row["p_calibrated"]),
             ]
             if several:
-                cells += _difference(pairs.get(method), scale, digits)
+                cells += [c for to in pairs for c in _difference(to.get(method), scale, digits)]
             table.add_row(*cells, end_section=several and method == result.methods[-1])
     text = io.StringIO()
     console = Console(file=text, width=width, markup=False, emoji=False, highlight=False)

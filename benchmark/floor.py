@@ -213,6 +213,11 @@ class Groups:
         """Images in each group."""
         return np.bincount(self.codes).astype(np.float64)
 
+    def effective(self, values: Floats) -> float:
+        """How many equal groups share the total of ``(n,)`` as unevenly; 0 where all are 0."""
+        sums = np.bincount(self.codes, values)
+        return float(sums.sum() ** 2 / max((sums**2).sum(), 1e-300))
+
     def residuals(self, sums: Floats) -> Floats:
         """Deviations of the groups' sums ``(groups, columns)`` from their shares of the total.
 

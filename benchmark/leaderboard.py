@@ -19,6 +19,7 @@ from benchmark.registry import select_glob
 from benchmark.store import Record, Store, UnreadableRecordError, write_atomically
 
 STORE = "store"
+REFERENCE = "cross-entropy"
 _SUMMED = (
     "train_seconds",
     "warm_up_seconds",
@@ -106,7 +107,7 @@ def regenerate(
     *,
     datasets: str | None = None,
     metric_names: Sequence[str] | None = None,
-    against: str = "cross-entropy",
+    against: str | None = None,
     alpha: float = 0.05,
 ) -> list[str]:
     """Write scores, costs, tables, figures and the page of a results folder.
@@ -115,7 +116,8 @@ def regenerate(
         folder: with a manifest and a store.
         datasets: names or globs to restrict the tables to.
         metric_names: metrics to show; all that the data allow by default.
-        against: the method that the others are compared with.
+        against: the method that the others are compared with; by default cross-entropy, and the
+            best alone where that is missing.
         alpha: one minus the confidence of the intervals.
 
     Returns:
@@ -135,12 +137,15 @@ def regenerate(
         raise InputError(
             f"{folder}: no cell is complete. {' '.join(content.missing[:3])} Run it again"
         )
+    _known(against, {p.method for p in content.predictions})
+    reference = against or REFERENCE
+    tables = stats.summarise(
+        content.predictions, metrics=metric_names, against=reference, alpha=alpha
+    )
+    _known(against, set(tables.ranks["method"]))
     scores = stats.scores(content.predictions, metric_names)
     _write_csv(folder / "scores.csv", scores)
     _write_csv(folder / "costs.csv", content.costs)
-    tables = stats.summarise(
-        content.predictions, metrics=metric_names, against=against, alpha=alpha
-    )
     notes = [p["note"] for p in listing.presets.values() if p["note"]] + content.notes
     notes += [f"{name}: {note}" for name, listed in listing.notes.items() for note in listed]
     report.write(
@@ -150,10 +155,18 @@ def regenerate(
         content.costs,
         [{"name": name, **definition} for name, definition in listing.methods.items()],
         {"command": "; ".join(listing.commands), **content.environment},
-        against,
+        reference,
         alpha,
     )
     return content.missing
+
+
+def _known(against: str | None, methods: set[str]) -> None:
+    require(
+        against is None or against in methods,
+        f"--against {against}: no method of that name is complete in any block; there are "
+        f"{', '.join(sorted(methods)) or 'none'}",
+    )
 
 
 def _predictions(entry: Entry, fits: list[Record], calibration: Record | None) -> Predictions:

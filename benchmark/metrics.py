@@ -139,8 +139,8 @@ class Sample:
 def equal_width(confidence: Floats) -> IntArray:
     """Bin of each confidence: 15 bins of equal width, right-closed, 1.0 in the last one."""
     edges = np.linspace(0, 1, BINS + 1)[1:-1]
-    # A stored logarithm gives 0.6 back as 0.6000000000000001: still the edge.
-    return np.searchsorted(edges + 1e-12, confidence, side="left")
+    # A stored (float32) logarithm gives 0.6 back as 0.60000002: still the edge.
+    return np.searchsorted(edges + 1e-6, confidence, side="left")
 
 
 def inverse_temperature(log_probs: Floats, labels: IntArray) -> float:
@@ -191,6 +191,7 @@ class Metric:
         formula: its definition in plain text, printed in the documentation.
         source: where it comes from.
         needs_posterior: whether the true probabilities must be known.
+        range: the smallest and the largest value that is possible.
     """
 
     name: str
@@ -200,11 +201,7 @@ class Metric:
     formula: str
     source: str
     needs_posterior: bool = False
-
-    @property
-    def computed(self) -> str:
-        """How its uncertainty is got, in words."""
-        return "point value"
+    range: tuple[float, float] = (0.0, 1.0)
 
     @abstractmethod
     def value(self, sample: Sample) -> float:
@@ -221,11 +218,6 @@ class PerImage(Metric):
 
     of: Callable[[Sample], Floats]
 
-    @property
-    def computed(self) -> str:
-        """How its uncertainty is got, in words."""
-        return "mean over images; studentised bootstrap"
-
     def value(self, sample: Sample) -> float:
         """The mean."""
         return float(self.of(sample).mean())
@@ -241,11 +233,6 @@ class Weighted(Metric):
     """
 
     of: Callable[[Sample, Floats], Floats]
-
-    @property
-    def computed(self) -> str:
-        """How its uncertainty is got, in words."""
-        return "function of weighted images; bootstrap standard error"
 
     def value(self, sample: Sample) -> float:
         """The value with every image once."""
@@ -271,11 +258,6 @@ class Binned(Metric):
     floor_removed: bool = False
     interval: bool = True
 
-    @property
-    def computed(self) -> str:
-        """How its uncertainty is got, in words."""
-        return "bins; noise floor" + " and inversion interval" * self.interval
-
     def value(self, sample: Sample) -> float:
         """The error of the observed hits."""
         bins = self.bins(sample)
@@ -295,11 +277,6 @@ class Relabelled(Metric):
 
     of: Callable[[Sample, npt.NDArray[Any]], Floats]
     by_class: bool = False
-
-    @property
-    def computed(self) -> str:
-        """How its uncertainty is got, in words."""
-        return f"point value; noise floor of {SLOW_DRAWS} label draws"
 
     def value(self, sample: Sample) -> float:
         """The error of the observed labels."""
@@ -634,6 +611,7 @@ METRICS: dict[str, Metric] = {
             direction="lower",
             unit="nats",
             formula="mean of -ln p_y; never clipped: infinite where a true class has p = 0",
+            range=(0.0, np.inf),
             source=_GUO,
             of=lambda sample: sample.nll,
         ),
@@ -643,6 +621,7 @@ METRICS: dict[str, Metric] = {
             direction="lower",
             unit="fraction",
             formula="mean of the sum over classes of (p_c - [y = c])^2, from 0 to 2",
+            range=(0.0, 2.0),
             source="Brier 1950",
             of=_brier,
         ),
@@ -663,6 +642,7 @@ METRICS: dict[str, Metric] = {
             direction="lower",
             unit="fraction",
             formula="ece minus the mean of the ece of labels drawn from p (can be negative)",
+            range=(-1.0, 1.0),
             source="Broecker & Smith 2007; Vaicenavicius et al. 2019, arXiv 1902.06977",
             bins=_equal_width,
             of=_ece,
@@ -760,6 +740,7 @@ METRICS: dict[str, Metric] = {
             unit="nats",
             formula="nll of p^(1/T), T fitted to the other four fifths of the test images "
             "(whole groups)",
+            range=(0.0, np.inf),
             source="Ashukha et al. 2020, arXiv 2002.06470",
             of=lambda sample: sample.refined_nll,
         ),
@@ -769,6 +750,7 @@ METRICS: dict[str, Metric] = {
             direction="lower",
             unit="nats",
             formula="nll minus nll_refinement: what a temperature would gain",
+            range=(-np.inf, np.inf),
             source="Ashukha et al. 2020, arXiv 2002.06470",
             of=_calibration_nll,
         ),
@@ -816,6 +798,7 @@ METRICS: dict[str, Metric] = {
             direction="lower",
             unit="nats",
             formula="mean of the sum over classes of q_c ln(q_c / p_c), q the true posterior",
+            range=(0.0, np.inf),
             source="Kullback & Leibler 1951",
             needs_posterior=True,
             of=_kl,

@@ -365,6 +365,11 @@ def _together(
     unused: tuple[str, ...],
 ) -> PredictionFile:
     width = test.log_probs.shape[1]
+    if (test.labels == test.labels[0]).all():
+        raise InputError(
+            f"labels of the test part: one class only, all {len(test.labels)} images are of class "
+            f"{test.labels[0]}; predictions are measured on images of at least two classes"
+        )
     if calibration is not None:
         other = calibration.log_probs.shape[1]
         require(
@@ -392,11 +397,6 @@ def _check(
             f"{len(classes)} names of classes for {width} columns in {scores[0]}",
         )
     found = _labels(*labels, scores[0], number, width, classes, at)
-    if (found == found[0]).all():
-        raise InputError(
-            f"{labels[0]}: one class only, all {number} images are of class {found[0]}; "
-            "predictions are measured on images of at least two classes"
-        )
     names = _names(*ids, number, at)
     if names is not None:
         distinct, first = np.unique(names, return_index=True)
@@ -499,8 +499,8 @@ def _labels(
     if bad.any():
         row = int(np.argmax(bad))
         raise InputError(
-            f"{name}: {int(labels[row])} in {at(row)} does not fit {scores}, {width} columns for "
-            f"{width} classes: labels are whole numbers from 0 to {width - 1}"
+            f"{name}: {float(labels[row]):.15g} in {at(row)} does not fit {scores}, {width} "
+            f"columns for {width} classes: labels are whole numbers from 0 to {width - 1}"
         )
     return labels.astype(np.int64)
 

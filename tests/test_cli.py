@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmark import manifest
 from benchmark.cli import main
 from tests import trees
 from tests.bundled import ALL, WITH_TEMPERATURE
@@ -62,6 +63,25 @@ def test_a_second_run_trains_nothing_and_says_so(finished, capsys):
     assert run(finished, *SMALL, *FAST, *METHODS) == 0
     assert "0 fits trained, 6 found in the store, 0 failed" in capsys.readouterr().err
     assert (finished / "results" / "scores.csv").read_bytes() == before
+
+
+def test_a_reference_that_is_not_there_is_refused(finished, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(finished / "results", copy)
+    before = {path: path.stat().st_mtime_ns for path in copy.iterdir()}
+    words = ["leaderboard", "--results", str(copy), "--against"]
+    assert main([*words, "cross-entrpy"]) == 2
+    said = capsys.readouterr().err
+    assert "--against cross-entrpy: no method of that name" in said
+    assert "cross-entropy, deep-ensemble[members=2], temperature-scaling" in said
+    assert {path: path.stat().st_mtime_ns for path in copy.iterdir()} == before
+
+    entries = manifest.read(copy).entries
+    member = next(e for e in entries if e.method.startswith("deep-ensemble")).fits[-1]
+    [record] = (p for p in (copy / "store").rglob(f"{member}*") if p.suffix == ".npz")
+    record.unlink()
+    assert main([*words, "deep-ensemble[members=2]"]) == 2
+    assert "is complete in any block; there are cross-entropy," in capsys.readouterr().err
 
 
 def test_the_leaderboard_is_regenerated_byte_for_byte(finished, tmp_path):

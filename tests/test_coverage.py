@@ -38,6 +38,7 @@ def test_true_values_are_those_of_a_large_draw(cell: Cell) -> None:
         Cell(350, 0.8, False, "one-over"),
         Cell(350, 0.9, True, "sharp-flat"),
         Cell(350, 0.9, False, "far-apart"),
+        Cell(2139, 0.98, False, "one-over"),
     ],
     ids=lambda cell: cell.name,
 )
@@ -77,3 +78,6 @@ def test_the_table_is_resumed_and_written(tmp_path: Path, monkeypatch: pytest.Mo
     text = output.read_text()
     assert "| 350 | 0.9 | images | 4 | 0.000 / 0.000 |" in text
     assert coverage.collect(cell, tmp_path)["cover ece a"] <= 2
+    assert "\n`accuracy`, `nll`, `brier`, `ece`. Not simulated:\n`balanced_accuracy`, `auc`" in text
+    committed = (Path(__file__).parents[1] / "docs" / "coverage.md").read_text()
+    assert committed.partition("\n| scenario")[0] == text.partition("\n| scenario")[0]

@@ -60,6 +60,9 @@ def test_resnet_on_cifar_10(
     assert values(content, "ece") == pytest.approx([0.047504, 0.011321], abs=1e-5)
     assert values(content, "nll") == pytest.approx([0.358274, 0.209261], abs=1e-6)
     assert content["against"] == file.stem
+    to_best = content["methods"][0]["metrics"]["nll"]["difference_to_best"]
+    assert to_best["reference"] == content["methods"][1]["method"]
+    assert to_best["difference"] == pytest.approx(0.358274 - 0.209261, abs=2e-6)
     difference = content["methods"][1]["metrics"]["nll"]["difference"]
     assert difference["difference"] == pytest.approx(0.209261 - 0.358274, abs=2e-6)
     assert difference["high"] < 0
@@ -235,6 +238,16 @@ def test_calibrators_are_fitted_on_the_calibration_part(
     assert values(content, "nll")[2] == pytest.approx(expected, rel=1e-9)
 
 
+def test_a_calibration_part_of_one_class_matters_to_calibrators_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part = {"val_logits": np.zeros((9, 3)), "val_labels": np.full(9, 2)}
+    file = make(tmp_path / "net.npz", **part)
+    answer(capsys, tmp_path / "out", file, "--metrics", METRICS)
+    message = refused(capsys, tmp_path / "out", file, "--calibrate", "temperature")
+    assert f"{file}: --calibrate: all 9 images of the calibration part are of class 2" in message
+
+
 def test_calibrators_that_cannot_be_had(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = make(tmp_path / "net.npz")
     message = refused(capsys, tmp_path / "out", file, "--calibrate", "temperature")
@@ -268,7 +281,7 @@ def test_formats(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 0
     printed = capsys.readouterr().out
     assert "95 % interval" in printed
-    assert "difference to" in printed
+    assert printed.count("difference to") == 2
     assert "  [red]two" in printed
     assert max(map(len, printed.splitlines())) <= 160
 

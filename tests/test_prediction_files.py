@@ -149,6 +149,7 @@ def test_any_finite_logits_become_probabilities(
         ({"labels": LABELS[:0]}, "labels is empty"),
         ({"labels": LABELS + 1}, "3 in row 2 (from 0) does not fit logits, 3 columns"),
         ({"labels": LABELS - 1}, "-1 in row 0"),
+        ({"labels": LABELS * 1e300}, "labels: 1e+300 in row 1 (from 0) does not fit"),
         ({"labels": LABELS + 0.5}, "0.5 in row 0 (from 0) is not a whole number"),
         ({"labels": LABELS * np.nan}, "nan in row 0 (from 0) is not a whole number"),
         ({"labels": np.ones(4, int)}, "one class only, all 4 images are of class 1"),

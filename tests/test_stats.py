@@ -20,6 +20,8 @@ from benchmark.api import InputError
 from benchmark.floor import Groups
 from benchmark.predictions import Predictions
 from benchmark.stats import comparison, intervals
+from benchmark.stats.blocks import Block
+from benchmark.stats.tables import Estimates, _letters, resampled_ece
 
 few = settings(max_examples=20, deadline=None, derandomize=True)
 QUICK = ("accuracy", "nll", "ece")
@@ -252,10 +254,58 @@ def test_an_infinite_loss_is_shown_and_ranked_last() -> None:
             p = replace(p, log_probs=log_probs)
         spoiled.append(p)
     tables = stats.summarise(spoiled, [*QUICK, "nll_refinement", "brier"])
+    pair = row(tables.pairs, method="good", metric="nll", reference="cross-entropy")
+    assert pair["difference"] == np.inf
+    assert np.isnan(pair[["low", "high", "p", "p_holm", "effect_size"]].astype(float)).all()
     assert row(tables.values, method="good", metric="nll")["value"] == np.inf
     assert row(tables.ranks, method="good")["rank_nll"] == 3
     assert np.isfinite(row(tables.values, method="good", metric="brier")["high"])
     assert np.isfinite(row(tables.values, method="other", metric="nll")["high"])
+
+
+def test_intervals_stay_in_the_metrics_range() -> None:
+    predictions = made({"cross-entropy": 4.0, "good": 2.0}, FIVE, n=100)
+    sure = [
+        replace(p, log_probs=special.log_softmax(40.0 * np.eye(4)[p.labels], axis=1))
+        if p.fold in ("1/5", "2/5", "3/5", "4/5")
+        else p
+        for p in predictions
+    ]
+    values = stats.summarise(sure).values.dropna(subset=["training_low"])
+    lowest, highest = (
+        values["metric"].map(lambda m, e=e: metrics.METRICS[m].range[e]) for e in (0, 1)
+    )
+    assert (values["training_low"] >= lowest).all()
+    assert (values["training_high"] <= highest).all()
+    accuracy = values[values["metric"] == "accuracy"]
+    assert (accuracy["training_high"] == 1).all()
+    # A seed that differs much from the other drives 12.7 standard errors out of the range.
+    two = [replace(p, seed=1) for p in made({"cross-entropy": 4.0}, n=100)]
+    two += [
+        replace(p, seed=0, log_probs=special.log_softmax(40.0 * np.eye(4)[p.labels], axis=1))
+        for p in two
+    ]
+    two += [replace(p, method="other") for p in made({"cross-entropy": 1.0}, seeds=(0, 1), n=100)]
+    tables = stats.summarise(two, QUICK)
+    assert (
+        (tables.pairs["high"] - tables.pairs["low"])[tables.pairs["metric"] == "accuracy"]
+        .eq(2)
+        .all()
+    )
+    values = tables.values[tables.values["method"] == "cross-entropy"]
+    assert row(values, metric="accuracy")[["low", "high"]].tolist() == [0, 1]
+    assert row(values, metric="nll")["low"] == 0
+
+
+def test_groups_without_an_error_count_as_one_image_each() -> None:
+    first = made({"cross-entropy": 1.0}, n=400)[0]
+    right = replace(first, labels=first.log_probs.argmax(1))
+    grouped = replace(right, groups=np.repeat(np.arange(10), 40).astype(str))
+    found = row(stats.summarise([grouped], QUICK).values, metric="accuracy")
+    low, _ = intervals.wilson(1.0, np.nan, 10, 9, 0.05)
+    assert found["low"] == pytest.approx(low)
+    alone = row(stats.summarise([right], QUICK).values, metric="accuracy")
+    assert alone["low"] > 0.99
 
 
 def test_one_group_gives_no_interval() -> None:
@@ -272,6 +322,20 @@ def test_few_errors_are_marked() -> None:
     assert not plenty.values["few_errors"].any()
 
 
+def test_errors_in_few_groups_are_marked() -> None:
+    predictions = made({"cross-entropy": 1.0}, n=600, groups=40)[0]
+    right = predictions.log_probs.argmax(1)
+    group = predictions.groups
+    assert group is not None
+    for wrong, marked in ((3, True), (40, False)):
+        hard = (group.astype(int) < wrong) & (np.arange(600) % (2 if wrong == 3 else 9) == 0)
+        hard |= (group.astype(int) < wrong) & (wrong == 3)
+        labels = np.where(hard, (right + 1) % 4, right)
+        assert hard.sum() >= 30
+        tables = stats.summarise([replace(predictions, labels=labels)], QUICK)
+        assert tables.values["few_errors"].all() == marked
+
+
 def test_incomplete_and_missing_methods_are_named() -> None:
     predictions = [p for p in made(THREE, FIVE) if not (p.method == "other" and p.fold == "2/5")]
     tables = stats.summarise(predictions, QUICK, against="absent")
@@ -283,6 +347,43 @@ def test_incomplete_and_missing_methods_are_named() -> None:
     nothing = stats.summarise([p for p in made(THREE, FIVE) if p.fold == "1/5"], QUICK)
     assert nothing.values.empty
     assert len(nothing.notes) == 3
+
+
+def test_an_extra_or_unfinished_fit_costs_no_method() -> None:
+    predictions = made(THREE, FIVE, (0, 1))
+    begun = [p for p in predictions if p.seed == 0]
+    begun += [p for p in predictions if p.seed == 1 and p.method == "good" and p.fold == "1/5"]
+    extra = [p for p in predictions if p.seed == 0 or p.method == "good"]
+    alone = stats.summarise([p for p in predictions if p.seed == 0], QUICK)
+    for some, folds in ((begun, 1), (extra, 5)):
+        tables = stats.summarise(some, QUICK)
+        pd.testing.assert_frame_equal(tables.values, alone.values)
+        pd.testing.assert_frame_equal(tables.ranks, alone.ranks)
+        assert tables.notes[0].count("of seed 1") == folds
+        assert "left out, since most methods lack it" in tables.notes[0]
+    both = stats.summarise(predictions, QUICK)
+    assert set(both.values["replicates"]) == {10}
+    # What all but one method have stays, and that one goes.
+    most = [p for p in predictions if p.method != "other" or p.seed == 0]
+    tables = stats.summarise(most, QUICK)
+    assert set(tables.values["method"]) == {"cross-entropy", "good"}
+    assert set(tables.values["replicates"]) == {10}
+    begun += [replace(p, method="late") for p in begun if p.seed == 1]
+    notes = stats.summarise(begun, QUICK).notes
+    assert any("late is left out" in note and "0 of 5 replicates" in note for note in notes)
+    # Two methods with a seed of their own each: the seed in common stays.
+    two = [p for p in made(THREE, seeds=(0, 1, 2)) if p.method != "other"]
+    two = [p for p in two if p.seed != {"cross-entropy": 1, "good": 2}[p.method]]
+    assert set(stats.summarise(two, QUICK).values["method"]) == {"cross-entropy", "good"}
+
+
+def test_an_extra_draw_costs_no_method() -> None:
+    draws = made(THREE, ("draw-0",), n=100)
+    draws += [replace(p, fold="draw-1") for p in made(THREE, ("draw-0",), n=100, start=1)]
+    extra = replace(draws[0], fold="draw-2")
+    tables = stats.summarise([*draws, extra], QUICK)
+    assert len(set(tables.values["method"])) == 3
+    assert set(tables.values["images"]) == {200}
 
 
 def test_what_cannot_be_compared_is_refused() -> None:
@@ -316,6 +417,84 @@ def test_tests_over_blocks_say_when_they_have_no_power() -> None:
     assert row(tables.mean_ranks, metric="nll", method="good")["mean_rank"] == 1
     many = [p for i in range(12) for p in made(THREE, dataset=f"data{i}", start=i, n=200)]
     assert row(stats.summarise(many, QUICK).overall, metric="nll")["powered"]
+
+
+def test_holm_counts_all_pairs_where_the_best_is_chosen_from_the_data() -> None:
+    factors = {"cross-entropy": 1.25, "near": 1.1, "other": 1.15, "good": 1.05, "more": 1.2}
+    predictions = made(factors, n=300)
+    found = {m: stats.summarise(predictions, QUICK, against=m).pairs for m in factors}
+    for metric in QUICK:
+        own = {m: f[(f["metric"] == metric) & (f["reference"] == m)] for m, f in found.items()}
+        for pairs in own.values():
+            assert len(pairs) == 4
+            assert pairs["p_holm"].to_numpy() == pytest.approx(comparison.holm(pairs["p"]))
+        every = {
+            frozenset((m, other)): p
+            for m, pairs in own.items()
+            for other, p in zip(pairs["method"], pairs["p"])
+        }
+        assert len(every) == 10
+        adjusted = dict(zip(every, comparison.holm(list(every.values()))))
+        chosen = found["cross-entropy"]
+        chosen = chosen[(chosen["metric"] == metric) & (chosen["reference"] != "cross-entropy")]
+        assert len(chosen) in (0, 4)
+        for _, pair in chosen.iterrows():
+            both = frozenset((pair["method"], pair["reference"]))
+            assert pair["p_holm"] == pytest.approx(adjusted[both])
+    best = found["cross-entropy"].query("metric == 'nll' and reference != 'cross-entropy'")
+    assert len(best) == 4
+
+
+def test_an_infinite_loss_is_worse_than_a_finite_one_in_letters() -> None:
+    first = made({"cross-entropy": 1.0})[0]
+    log_probs = first.log_probs.copy()
+    wrong = int(np.argmax(log_probs.argmax(1) != first.labels))
+    log_probs[wrong, first.labels[wrong]] = -np.inf
+    infinite = replace(first, method="infinite", log_probs=log_probs)
+    tables = stats.summarise([first, infinite, replace(infinite, method="too")], QUICK)
+    letters = dict(zip(tables.ranks["method"], tables.ranks["group"]))
+    assert letters == {"cross-entropy": "a", "infinite": "b", "too": "b"}
+
+
+def test_effect_sizes() -> None:
+    predictions = made({"cross-entropy": 1.5, "good": 1.0}, groups=30)
+    pairs = stats.summarise(predictions, [*QUICK, "auc"]).pairs
+    one, other = (
+        -p.log_probs[np.arange(200), p.labels] for p in sorted(predictions, key=lambda p: p.method)
+    )
+    nll = row(pairs, metric="nll", method="good", reference="cross-entropy")
+    expected = (other - one).mean() / (other - one).std(ddof=1)
+    assert nll["effect_size"] == pytest.approx(expected)
+    assert np.isnan(row(pairs, metric="accuracy", reference="cross-entropy")["effect_size"])
+    assert pairs[pairs["metric"] == "ece"]["effect_size"].isna().all()
+    auc = pairs[pairs["metric"] == "auc"].iloc[0]
+    assert np.sign(auc["effect_size"]) == np.sign(auc["difference"])
+    assert abs(auc["effect_size"]) < 1
+
+
+def test_letters_of_equal_methods_seldom_differ() -> None:
+    generator = np.random.default_rng(0)
+    block = Block(("", "", "", "official"), tuple("abcde"), (), {}, 100, None, False)
+    half = np.full((5, 5), distributions.norm.ppf(0.975) * np.sqrt(2))
+    unknown = np.full((5, 5), np.nan)
+    false = 0
+    for _ in range(200):
+        estimates = {}
+        for name in comparison.RANKED:
+            value = generator.normal(size=5)
+            ends = value[:, None] - value - half, value[:, None] - value + half
+            estimates[name] = Estimates(
+                value, value, value, *ends, np.full((5, 5), np.inf), unknown
+            )
+        false += len(set(_letters(block, estimates, np.arange(5), 0.05).values())) > 1
+    assert 0 < false <= distributions.binom.ppf(0.9999, 200, 0.05)
+
+
+def test_resampled_errors_lie_around_the_observed_one() -> None:
+    sample = metrics.Sample.of(made({"cross-entropy": 1.0})[0])
+    drawn = resampled_ece(sample, boot_of(np.arange(200)))
+    assert drawn.mean() == pytest.approx(metrics.METRICS["ece"].value(sample))
+    assert drawn.std() > 0.005
 
 
 # --- published ranks -----------------------------------------------------------------------
@@ -411,6 +590,49 @@ def test_p_of_a_normal_interval_is_the_normal_p() -> None:
     assert p == pytest.approx(2 * distributions.norm.sf(z))
 
 
+def test_p_of_a_t_interval_is_the_t_p() -> None:
+    half = distributions.t.ppf(0.975, 2)
+    p = comparison.p_value(np.array(5.0), np.array(5 - half), np.array(5 + half), 0.05, 2.0)
+    assert p == pytest.approx(2 * distributions.t.sf(5.0, 2))
+
+
+def test_degrees_of_freedom_with_seeds() -> None:
+    seeds = np.array([[0.0, 1.0, 2.0], [1.0, 1.0, 1.0]])
+    error = np.array([np.sqrt(1 / 3), 0.0])
+    image = 1e-9 + np.array([0.0, 1.0])
+    half = np.hypot(error * distributions.t.ppf(0.975, 2), image)
+    found = intervals.degrees_with_seeds(half, seeds, np.array([500.0, 500.0]), 0.05)
+    assert found == pytest.approx([2, 500], rel=1e-3)
+
+
+def test_three_seeds_do_not_tell_equal_methods_apart() -> None:
+    """The smallest of all p-values falls below 0.05 in about 5 % of equal sets of methods."""
+    generator = np.random.default_rng(0)
+    methods, seeds = 6, 3
+    i, j = np.triu_indices(methods, 1)
+    false = 0
+    for _ in range(300):
+        scores = generator.normal(size=(methods, seeds))
+        difference, between = scores.mean(1)[i] - scores.mean(1)[j], scores[i] - scores[j]
+        image = np.full(len(i), 1e-3)
+        low, high = intervals.with_seeds(
+            difference, difference - image, difference + image, between, 0.05
+        )
+        half = np.where(difference > 0, difference - low, high - difference)
+        degrees = intervals.degrees_with_seeds(half, between, np.full(len(i), 500.0), 0.05)
+        false += (
+            np.min(comparison.holm(comparison.p_value(difference, low, high, 0.05, degrees))) < 0.05
+        )
+    assert false <= distributions.binom.ppf(0.9999, 300, 0.05)
+
+
+def test_p_values_of_few_seeds_are_read_from_t() -> None:
+    pairs = stats.summarise(made(THREE, seeds=(0, 10, 20)), QUICK).pairs
+    pair = row(pairs, metric="nll", method="other", reference="cross-entropy")
+    normal = comparison.p_value(*map(np.array, pair[["difference", "low", "high"]]), 0.05)
+    assert pair["p"] > 1.2 * normal
+
+
 def test_wilsons_interval() -> None:
     # Agresti & Coull 1998: ten of ten gives (0.722, 1).
     low, high = intervals.wilson(1.0, np.nan, 10, np.inf, 0.05)
@@ -426,13 +648,49 @@ def test_wilsons_interval() -> None:
 def test_interval_over_training_is_nadeau_and_bengios() -> None:
     values = np.array([[0.1], [0.2], [0.3], [0.2], [0.2]])
     mean, low, high = intervals.over_training(values, "5 folds", 0.05)
-    half = 2.7764451 * np.sqrt((1 / 5 + 1 / 4) * 0.005)
+    half = 2.7764451 * np.sqrt((1 / 5 + 0.2 / (0.8 * 0.8)) * 0.005)
     assert (mean, low, high) == pytest.approx((0.2, 0.2 - half, 0.2 + half))
     plain = intervals.over_training(values, "draws", 0.05)
     assert plain[2] - 0.2 == pytest.approx(2.7764451 * np.sqrt(0.005 / 5))
     seeds = intervals.over_training(values.T, "official", 0.05)
     assert seeds == pytest.approx(plain)
     assert np.isnan(intervals.over_training(values[:1], "official", 0.05)[1])
+
+
+def boot_of(units: np.ndarray) -> intervals.Bootstrap:
+    return intervals.Bootstrap.draw(units, np.random.default_rng(0))
+
+
+def test_bootstrap_t_stays_sane_with_hardly_any_error() -> None:
+    # Three equal losses: a count of errors, whose exact upper ends are 8.8 and 11.
+    losses = np.r_[np.ones(3), 1e-6 * np.arange(197) / 197][:, None]
+    for alpha, upper in ((0.05, 8.8), (0.01, 11.0)):
+        low, high = boot_of(np.arange(200)).means(losses, alpha)
+        assert -1 < 200 * low[0] < 3
+        assert 0.9 * upper < 200 * high[0] < 1.7 * upper
+    constant = np.full((200, 1), 0.1)
+    low, high = boot_of(np.arange(200)).means(constant, 0.05)
+    assert (low[0], high[0]) == pytest.approx((0.1, 0.1))
+
+
+def test_bootstrap_t_of_errors_in_few_groups() -> None:
+    generator = np.random.default_rng(0)
+    units = np.repeat(np.arange(40), 50)
+    losses = 0.05 * generator.random(2000)
+    wrong = np.r_[np.arange(13), np.arange(50, 63), np.arange(100, 112)]
+    losses[wrong] = 3.0
+    _, high = boot_of(units).means(losses[:, None], 0.05)
+    assert high[0] < 0.4
+
+
+def test_bootstrap_t_follows_the_skew() -> None:
+    losses = np.random.default_rng(0).exponential(size=100)[:, None] ** 2
+    boot = boot_of(np.arange(100))
+    low, high = boot.means(losses, 0.05)
+    drawn = boot.weights @ losses / 100
+    below, above = np.quantile(drawn, [0.025, 0.975])
+    assert high[0] - losses.mean() > 1.1 * (above - losses.mean())
+    assert losses.mean() - low[0] < 1.1 * (losses.mean() - below)
 
 
 def test_degrees_of_freedom_of_groups() -> None:

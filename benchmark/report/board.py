@@ -83,7 +83,7 @@ class Value:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """A method's paired difference to the reference method."""
+    """A method's paired difference to another one."""
 
     difference: float = NAN
     low: float = NAN
@@ -113,6 +113,7 @@ class Row:
         values: its metrics.
         costs: its costs, by (cost, hardware).
         differences: to the reference method, by metric.
+        to_best: to the method that is best in a metric, by metric.
     """
 
     method: str
@@ -122,6 +123,7 @@ class Row:
     values: Mapping[str, Value] = field(default_factory=dict)
     costs: Mapping[tuple[str, str], Cost] = field(default_factory=dict)
     differences: Mapping[str, Difference] = field(default_factory=dict)
+    to_best: Mapping[str, Difference] = field(default_factory=dict)
 
     @property
     def letters(self) -> frozenset[str]:
@@ -144,6 +146,7 @@ class Board:
         images: how many test images each value is made of.
         replicates: how many replicates each method has.
         against: the reference of the paired differences.
+        leaders: the best method of each metric, which is the other reference.
         cost_reference: the reference of the costs' ratios.
         alpha: one minus the coverage of the intervals.
     """
@@ -153,6 +156,7 @@ class Board:
     images: int
     replicates: int
     against: str
+    leaders: Mapping[str, str]
     cost_reference: str
     alpha: float
 
@@ -217,6 +221,29 @@ class Board:
         return percent(1 - self.alpha)
 
     @property
+    def covers(self) -> str:
+        """What the intervals of the values cover besides the draw of the test images."""
+        if self.block.folds == "draws":  # nothing here says how many there are
+            return "given these trained models, or over seeds too where there are several"
+        once = 1 if self.block.folds == "official" else int(self.block.folds.split()[0])
+        if self.replicates > once:
+            return "and for other seeds of training: the variance between seeds is added"
+        return "given these trained models"
+
+    @property
+    def floor_point(self) -> str:
+        """Of the noise floor, as ``97.5 %``: below it lie as many values by chance."""
+        return percent(1 - self.alpha / 2)
+
+    def has_floor(self, metric: str) -> bool:
+        """Whether a noise floor was measured for a metric."""
+        return any(
+            not math.isnan(row.values[metric].floor_high)
+            for row in self.rows
+            if metric in row.values
+        )
+
+    @property
     def tied(self) -> tuple[Row, ...]:
         """The best ranked method and all that cannot be told apart from it."""
         if not self.rows:
@@ -242,8 +269,7 @@ def make_boards(
         block = Block(*(str(k) for k in key))
         values = _within(tables.values, block)
         pairs = _within(tables.pairs, block)
-        if "reference" in pairs:
-            pairs = pairs[pairs["reference"] == against]
+        leaders = _leaders(pairs, against)
         methods = [str(m) for m in ranks["method"]]
         reference = REFERENCE if REFERENCE in methods else against
         charged = _charged(_within(paid, block), reference)
@@ -259,7 +285,14 @@ def make_boards(
                 },
                 costs=charged.get(method, {}),
                 differences={
-                    str(p["metric"]): _difference(p) for p in _records(pairs, method)
+                    str(p["metric"]): _difference(p)
+                    for p in _records(pairs, method)
+                    if p["reference"] == against
+                },
+                to_best={
+                    str(p["metric"]): _difference(p)
+                    for p in _records(pairs, method)
+                    if p["reference"] == leaders[str(p["metric"])]
                 },
             )
             for method, rank in zip(methods, ranks.to_dict("records"), strict=True)
@@ -272,12 +305,24 @@ def make_boards(
                 images=_most(values, "images"),
                 replicates=_most(values, "replicates"),
                 against=against,
+                leaders=leaders,
                 cost_reference=reference,
                 alpha=alpha,
             )
         )
     order = sorted(boards, key=lambda b: (b.block.dataset, b.block.backbone, b.block))
     return tuple(order)
+
+
+def _leaders(pairs: pd.DataFrame, against: str) -> dict[str, str]:
+    """The best method of each metric: pairs are formed with it and with ``against`` alone."""
+    if pairs.empty:
+        return {}
+    references = pairs.groupby("metric", sort=False)["reference"].unique()
+    return {
+        str(metric): next((str(m) for m in found if m != against), against)
+        for metric, found in references.items()
+    }
 
 
 def _with_folds(costs: pd.DataFrame) -> pd.DataFrame:

@@ -193,17 +193,23 @@ def intervals(board: Board) -> Drawing | None:
         if best is not None:
             q = quantity(metric)
             value = number(best.values[metric].value * q.scale, board.digits(metric))
-            said.append(f"lowest {q.short}: {best.method} ({value}{' %' if q.unit == '%' else ''})")
+            sign = INSIDE_FLOOR if best.values[metric].inside_floor else ""
+            unit = " %" if q.unit == "%" else ""
+            said.append(f"lowest {q.short}: {best.method} ({value}{sign}{unit})")
     return Drawing(
         name=f"intervals--{board.block.file_name}",
         title="Calibration error and likelihood with intervals",
         caption="Each dot is the value in the leaderboard, each line its "
-        f"{board.coverage} interval given the trained models; methods by rank, {board.against} in "
-        "bold with a dashed line at its value. Intervals of two methods may overlap although the "
-        "methods differ: the paired differences decide.",
+        f"{board.coverage} interval, for other test images of the same kind, {board.covers}; "
+        f"methods by rank, {board.against} in bold with a dashed line at its value. Intervals of "
+        "two methods may overlap although the methods differ: the paired differences decide.",
         alt=f"Intervals of {counted([r.method for r in board.rows])}; {'; '.join(said)}.",
         figure=figure,
     )
+
+
+_OUTLYING = 8.0
+"""Times the median: one value beyond would squash all the others on a linear axis."""
 
 
 def _forest(ax: Axes, board: Board, metric: str) -> None:
@@ -211,6 +217,9 @@ def _forest(ax: Axes, board: Board, metric: str) -> None:
     values = [row.values.get(metric, Value()) for row in board.rows]
     ends = [e * q.scale for v in values for e in (v.value, v.high) if math.isfinite(e)]
     right = max(ends, default=1.0)
+    points = [v.value * q.scale for v in values if 0 < v.value < math.inf]
+    log = q.unit == "nats" and bool(points) and right > _OUTLYING * float(np.median(points))
+    edge = right * (1.15 if log else 1.04)
     for y, (row, v) in enumerate(zip(board.rows, values, strict=True)):
         if y % 2:
             ax.axhspan(y - 0.5, y + 0.5, color="#f6f7f9", lw=0, zorder=-2)
@@ -218,7 +227,7 @@ def _forest(ax: Axes, board: Board, metric: str) -> None:
             ax.barh(y, v.floor_high * q.scale, 0.62, color=BAND, lw=0, zorder=-1)
         low, high = v.low * q.scale, v.high * q.scale
         if math.isfinite(low):
-            ax.plot([low, high if math.isfinite(high) else right * 1.04], [y, y], color=BLUE,
+            ax.plot([low, high if math.isfinite(high) else edge], [y, y], color=BLUE,
                     lw=1.6, solid_capstyle="round")  # fmt: skip
         if math.isfinite(v.value):
             ax.plot(v.value * q.scale, y, "o", ms=5, mec=BLUE, mew=1.2,
@@ -226,9 +235,17 @@ def _forest(ax: Axes, board: Board, metric: str) -> None:
             if row.method == board.against:
                 ax.axvline(v.value * q.scale, color=GREY, lw=0.8, ls=(0, (4, 3)), zorder=-1)
         elif math.isinf(v.value):
-            ax.plot(right * 1.04, y, ">", color=ORANGE, ms=6, mec="white", mew=0.5)
-    ax.set_xlabel(f"{q.short}{', %' if q.unit == '%' else ''} {ARROWS[q.better]} ({q.direction})")
-    ax.xaxis.set_major_locator(MaxNLocator(6))
+            ax.plot(edge, y, ">", color=ORANGE, ms=6, mec="white", mew=0.5)
+    kind = f"{q.direction}; logarithmic axis" if log else q.direction
+    ax.set_xlabel(f"{q.short}{', %' if q.unit == '%' else ''} {ARROWS[q.better]} ({kind})")
+    if log:
+        ax.set_xscale("log")
+        ax.set_xlim(left=min(e for v in values for e in (v.value, v.low) if e > 0) / 1.2)
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.10g}"))
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator(6))
     if q.unit == "%":
         ax.set_xlim(left=0)
     ax.tick_params(axis="y", length=0)
@@ -269,12 +286,13 @@ def _cost(board: Board, hardware: str, points: Sequence[tuple[Row, float, Value]
     ax.set_xscale("log" if wide else "linear")
     steps = np.array(sorted((x[i], y[i]) for i in np.flatnonzero(front)))
     ax.step(steps[:, 0], steps[:, 1], where="post", color=ORANGE, lw=1.4, zorder=2)
+    inside = np.array([v.inside_floor for _, _, v in points])
     for on, colour, marker, size in ((False, GREY, "o", 5.5), (True, ORANGE, "D", 6.5)):
-        ax.plot(x[front == on], y[front == on], marker, color=colour, ms=size, mec="white",
-                mew=0.7, zorder=3)  # fmt: skip
-    floor = np.array([v.floor_high * 100 for _, _, v in points])
-    if np.isfinite(floor).any():
-        ax.axhspan(0, float(np.nanmedian(floor)), color=BAND, lw=0, zorder=-1)
+        for some, fill, edge, stroke in (
+            ((front == on) & ~inside, colour, "white", 0.7),
+            ((front == on) & inside, "white", colour, 1.3),
+        ):
+            ax.plot(x[some], y[some], marker, color=fill, ms=size, mec=edge, mew=stroke, zorder=3)
     ax.set_ylim(bottom=0, top=y.max() * 1.08)
     ax.margins(x=0.06)
     ax.set_xlabel("Training time of one replicate, s ↓ (lower is better)")
@@ -289,12 +307,13 @@ def _cost(board: Board, hardware: str, points: Sequence[tuple[Row, float, Value]
     sns.despine(ax=ax)
     _labels_beside(ax, names, x, y, front)
     chosen = [n for n, on in zip(names, front, strict=True) if on]
+    hollow = [n for n, i in zip(names, inside, strict=True) if i]
     handles = [
-        dot(ORANGE, "D", "Pareto front: nothing is both cheaper and better calibrated"),
+        dot(ORANGE, "D", "Pareto front of the point values"),
         dot(GREY, "o", "other methods"),
     ]
-    if np.isfinite(floor).any():
-        handles.append(patch(BAND, "noise floor (median of the methods)"))
+    if inside.any():
+        handles.append(dot("white", "o", "hollow: inside its own noise floor", edge=GREY))
     legend(figure, handles)
     suffix = [hardware] if len(board.hardware) > 1 else []
     return Drawing(
@@ -302,11 +321,14 @@ def _cost(board: Board, hardware: str, points: Sequence[tuple[Row, float, Value]
             ["ece-cost", board.block.file_name, *(file_name(h) for h in suffix)],
         ),
         title="Calibration error against training cost" + "".join(f" ({h})" for h in suffix),
-        caption="Methods on the Pareto front are the ones worth their cost: any other has a "
-        "cheaper one that is calibrated as well or better. A method pays for every network that "
-        f"it uses.{f' Measured on {hardware}.' if hardware else ''}",
+        caption="No method was found to be both cheaper and better calibrated than one on the "
+        "Pareto front. These are point values, without their intervals: between methods inside "
+        "their noise floors (hollow) a difference in ECE means nothing, and the paired differences "
+        "decide on the others. A method pays for every network that it uses."
+        f"{f' Measured on {hardware}.' if hardware else ''}",
         alt=f"Scatter plot of ECE against training seconds of {counted(names)}. On the Pareto "
-        f"front: {listed(chosen)}.",
+        f"front: {listed(chosen)}."
+        + (f" Inside their noise floors: {listed(hollow)}." if hollow else ""),
         figure=figure,
     )
 
@@ -480,10 +502,15 @@ def replicate_ranks(board: Board, found: Mapping[str, Sequence[Predictions]]) ->
     if not scores or min(s.shape[0] for s in scores.values()) < 2 or len(found) < 3:
         return None
     count = len(scores["ece"])
+    shared = []
+    if board.block.folds.endswith("folds"):
+        shared.append("folds share most of their training images")
+    if scores["ece"].index.get_level_values(1).has_duplicates:
+        shared.append("seeds share all their images")
     caution = (
-        " Folds share most of their training images, so their ranks are not independent: read "
-        "this as a description."
-        if board.block.folds.endswith("folds")
+        f" The test takes replicates for independent, but {listed(shared)}: it calls too many "
+        "methods different, so read this as a description."
+        if shared
         else ""
     )
     return _critical(
@@ -551,6 +578,7 @@ def _critical(
         drawn = scikit_posthocs.critical_difference_diagram(
             mean.set_axis(numbers),
             p,
+            alpha=alpha,
             ax=ax,
             label_fmt_left="{label}",
             label_fmt_right="{label}",

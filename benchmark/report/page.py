@@ -17,19 +17,18 @@ from markupsafe import Markup, escape
 from benchmark.report.board import Board, Cost, Row, Value
 from benchmark.report.drawing import Drawing
 from benchmark.report.tables import (
-    difference_note,
-    differences,
+    chance_cell,
+    details,
+    floor_cell,
     footnotes,
     mark,
     name_cell,
     other_notes,
-    over_training,
     overall_sentences,
     ratio,
     ratio_note,
     reading,
     subtitle,
-    training_note,
 )
 from benchmark.report.words import (
     ABSENT,
@@ -42,6 +41,7 @@ from benchmark.report.words import (
     letter_ranges,
     listed,
     number,
+    p_equation,
     quantity,
     significant,
 )
@@ -71,6 +71,7 @@ class Cell:
         sort: what to sort by, as JavaScript reads it; empty where there is nothing.
         text: the number.
         extra: its interval, or ratio.
+        floor: its noise floor, and the p-value of perfect calibration.
         marks: signs that refer to the small print.
         bar: the interval as a picture.
         best: whether it is the best of its column.
@@ -80,6 +81,7 @@ class Cell:
     sort: str
     text: str
     extra: str = ""
+    floor: str = ""
     marks: str = ""
     bar: Bar | None = None
     best: bool = False
@@ -138,17 +140,7 @@ def render(
         columns=columns,
         board_columns=[_columns(board) for board in boards],
         cells=[_cells(board) for board in boards],
-        details=[
-            [
-                (title, grid, note)
-                for title, grid, note in (
-                    (f"Paired differences to {b.against}", differences(b), difference_note(b)),
-                    ("Replicates and training", over_training(b), training_note(b)),
-                )
-                if grid[1]
-            ]
-            for b in boards
-        ],
+        details=[details(board) for board in boards],
         subtitles=[subtitle(board) for board in boards],
         ratio_notes=[ratio_note(board) for board in boards],
         datasets=sorted({b.block.dataset for b in boards} - {""}),
@@ -158,6 +150,7 @@ def render(
         overall=overall_sentences(tables),
         reading=reading(boards),
         name_cell=name_cell,
+        chance_cell=chance_cell,
         signs=footnotes(boards),
         notes=other_notes(tables),
         letter_ranges=letter_ranges,
@@ -198,7 +191,7 @@ def answer(board: Board) -> Answer:
         kind, value = quantity(metric), row.values[metric]
         digits = board.digits(metric)
         unit = " %" if kind.unit == "%" else ""
-        text = f"{number(value.value * kind.scale, digits)}{unit}"
+        text = f"{number(value.value * kind.scale, digits)}{mark(value)}{unit}"
         bounds = interval(value.low * kind.scale, value.high * kind.scale, digits)
         superlative = "Highest" if kind.better == "higher" else "Lowest"
         facts.append(
@@ -287,10 +280,18 @@ def _metric(
         sort=_sortable(value.value),
         text=number(value.value * kind.scale, digits),
         extra=interval(value.low * kind.scale, value.high * kind.scale, digits),
+        floor=_floor(board, row, metric),
         marks=mark(value),
         bar=_bar(value, span) if metric in _BARS else None,
         best=best,
     )
+
+
+def _floor(board: Board, row: Row, metric: str) -> str:
+    value = row.values.get(metric, Value())
+    if math.isnan(value.floor_high):
+        return ""
+    return f"floor {floor_cell(board, row, metric)}, {p_equation(value.p_calibrated)}"
 
 
 def _cost(row: Row, key: tuple[str, str]) -> Cell:
@@ -313,7 +314,7 @@ def _range(board: Board, metric: str) -> tuple[float, float]:
         for end in (v.value, v.low, v.high, v.floor_high)
         if math.isfinite(end)
     ]
-    if any(not math.isnan(r.values[metric].floor_high) for r in board.rows if metric in r.values):
+    if board.has_floor(metric):
         ends.append(0.0)
     return (min(ends), max(ends)) if ends else (0.0, 1.0)
 

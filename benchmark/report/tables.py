@@ -20,6 +20,7 @@ from benchmark.report.words import (
     interval,
     letter_ranges,
     number,
+    p_equation,
     p_value,
     percent,
     quantity,
@@ -35,11 +36,37 @@ def reading(boards: Sequence[Board]) -> list[str]:
     return [
         "Methods are sorted by rank: the mean of their ranks of accuracy, ECE and NLL (1 is best). "
         "Its interval comes from the ranks on the single replicates.",
-        "Methods that share a letter cannot be told apart.",
+        "Methods that share a letter cannot be told apart. Best in: how often the method has the "
+        "best mean rank when the test images are drawn again.",
         "Each value is that of all test images together: pooled over folds, averaged over seeds. "
-        f"In brackets is its {coverage} interval given these trained models, which is for other "
-        "test images of the same kind: Wilson's for accuracy, the inverted noise-floor test for "
+        f"In brackets is its {coverage} interval for other test images of the same kind, "
+        f"{_scope(boards)}. It is Wilson's for accuracy, the inverted noise-floor test for "
         "calibration errors, a bootstrap for the others.",
+        *_floor_lines(boards),
+    ]
+
+
+def _scope(boards: Sequence[Board]) -> str:
+    """What the values' intervals cover, for each scheme where that differs."""
+    said = dict.fromkeys((board.block.scheme, board.covers) for board in boards)
+    if len({covers for _, covers in said}) == 1:
+        return boards[0].covers
+    return "; ".join(f"{scheme}: {covers}" for scheme, covers in said)
+
+
+def _floor_lines(boards: Sequence[Board]) -> list[str]:
+    measured = [b for b in boards if any(map(b.has_floor, b.metrics))]
+    if not measured:
+        return []
+    board = measured[0]
+    low, high = number(board.alpha / 2, 3), number(board.alpha, 3)
+    return [
+        "The noise floor is what a perfectly calibrated model would score on as many images: its "
+        f"mean, and in brackets its {board.floor_point} point. p calibrated is how often such a "
+        "model would score as high.",
+        f"A value is marked {INSIDE_FLOOR} up to the {board.floor_point} point, a two-sided test "
+        f"at {percent(board.alpha)}; p is one-sided, so a marked value can have a p between "
+        f"{low} and {high}.",
     ]
 
 
@@ -59,6 +86,21 @@ def metric_cell(board: Board, row: Row, metric: str) -> str:
     return f"{number(value.value * scale, digits)}{mark(value)} {bounds}".rstrip()
 
 
+def floor_cell(board: Board, row: Row, metric: str) -> str:
+    """Noise floor, its mean and the point that a value is held against: ``1.20 (1.93)``."""
+    value = row.values.get(metric, Value())
+    if math.isnan(value.floor_high):
+        return ABSENT
+    scale, digits = quantity(metric).scale, board.digits(metric)
+    mean, high = (number(v * scale, digits) for v in (value.floor_mean, value.floor_high))
+    return f"{mean} ({high})"
+
+
+def chance_cell(row: Row) -> str:
+    """How often it comes out best, in percent."""
+    return number(row.chance_best * 100, 0)
+
+
 def name_cell(row: Row) -> str:
     """The method, with a sign where its intervals are doubtful."""
     return row.method + f" {FEW_ERRORS}" * row.few_errors
@@ -69,7 +111,9 @@ def training_cell(board: Board, row: Row, metric: str) -> str:
     value = row.values.get(metric, Value())
     scale, digits = quantity(metric).scale, board.digits(metric)
     bounds = interval(value.training_low * scale, value.training_high * scale, digits)
-    return f"{number(value.mean_of_folds * scale, digits)} {bounds}".rstrip()
+    # Of several seeds the mean is the value itself; of folds or draws it has another floor.
+    sign = mark(value) if board.block.folds == "official" else ""
+    return f"{number(value.mean_of_folds * scale, digits)}{sign} {bounds}".rstrip()
 
 
 def rank_cell(row: Row) -> str:
@@ -92,16 +136,19 @@ def ratio(cost: Cost, name: str) -> str:
     return f"({cost.ratio:.2f}×)"
 
 
-def difference_cell(board: Board, row: Row, metric: str) -> str:
-    """Paired difference, interval and p: ``−1.20 [−2.10, −0.31], p < 0.001``."""
-    found = row.differences.get(metric)
+def difference_cell(board: Board, found: Difference | None, metric: str) -> str:
+    """Paired difference, interval, effect size, p: ``−1.2 [−2.1, −0.3], d = −0.06, p < 0.001``."""
     if found is None:
         return ABSENT
     scale, digits = quantity(metric).scale, board.digits(metric)
     bounds = interval(found.low * scale, found.high * scale, digits)
-    p = p_value(found.p_holm)
-    told = f", p {p}" if p.startswith("<") else f", p = {p}" if p != ABSENT else ""
-    return f"{number(found.difference * scale, digits)} {bounds}".rstrip() + told
+    effect = found.effect_size
+    parts = [
+        f"{number(found.difference * scale, digits)} {bounds}".rstrip(),
+        f"d = {number(effect, 2)}" if math.isfinite(effect) else "",
+        p_equation(found.p_holm),
+    ]
+    return ", ".join(p for p in parts if p)
 
 
 def subtitle(board: Board) -> str:
@@ -151,14 +198,21 @@ Grid = tuple[list[str], list[list[str]]]
 
 
 def _grid(board: Board) -> Grid:
-    head = ["Rank ↓", "Method", "Group", *(quantity(m).head for m in board.main_metrics)]
+    head = ["Rank ↓", "Method", "Group", "Best in %"]
+    for metric in board.main_metrics:
+        kind = quantity(metric)
+        head.append(kind.head)
+        if board.has_floor(metric):
+            unit = f" {kind.unit}" if kind.unit else ""
+            head += [f"{kind.short} floor{unit} ({board.floor_point})", "p calibrated"]
     head += [board.cost_head(key) for key in board.main_costs]
     rows = [
         [
             rank_cell(row),
             name_cell(row),
             letter_ranges(row.group),
-            *(metric_cell(board, row, m) for m in board.main_metrics),
+            chance_cell(row),
+            *(cell for m in board.main_metrics for cell in _metric_cells(board, row, m)),
             *(cost_cell(row, key) for key in board.main_costs),
         ]
         for row in board.rows
@@ -166,16 +220,50 @@ def _grid(board: Board) -> Grid:
     return head, rows
 
 
+def _metric_cells(board: Board, row: Row, metric: str) -> list[str]:
+    """The value, and beside it the noise floor and its p-value where there is a floor."""
+    cells = [metric_cell(board, row, metric)]
+    if board.has_floor(metric):
+        p = row.values.get(metric, Value()).p_calibrated
+        cells += [floor_cell(board, row, metric), p_value(p)]
+    return cells
+
+
 def differences(board: Board) -> Grid:
     """Paired differences to the reference, of the primary metrics."""
     metrics = [m for m in board.main_metrics if any(m in r.differences for r in board.rows)]
     head = ["Method", *(quantity(m).head for m in metrics)]
     rows = [
-        [row.method, *(difference_cell(board, row, m) for m in metrics)]
+        [row.method, *(difference_cell(board, row.differences.get(m), m) for m in metrics)]
         for row in board.rows
         if row.differences
     ]
     return head, rows
+
+
+def differences_to_best(board: Board) -> Grid:
+    """Paired differences to the best method of each column, of the primary metrics."""
+    metrics = [m for m in board.main_metrics if m in board.leaders]
+    head = ["Method", *(quantity(m).head for m in metrics)]
+
+    def cell(row: Row, metric: str) -> str:
+        if row.method == board.leaders[metric]:
+            return "best"
+        return difference_cell(board, row.to_best.get(metric), metric)
+
+    return head, [[row.method, *(cell(row, m) for m in metrics)] for row in board.rows if metrics]
+
+
+def details(board: Board) -> list[tuple[str, Grid, str]]:
+    """Title, table and note of all that stands beneath a leaderboard; none without rows."""
+    found = (
+        (f"Paired differences to {board.against}", differences(board),
+         difference_note(board, f"Method minus {board.against}")),
+        ("Paired differences to the best", differences_to_best(board),
+         difference_note(board, "Method minus the best one of the column")),
+        ("Replicates and training", over_training(board), training_note(board)),
+    )  # fmt: skip
+    return [part for part in found if part[1][1]]
 
 
 def over_training(board: Board) -> Grid:
@@ -189,25 +277,34 @@ def over_training(board: Board) -> Grid:
     ]
 
 
-def difference_note(board: Board) -> str:
-    """What the table of differences shows."""
+def difference_note(board: Board, what: str) -> str:
+    """What a table of differences shows."""
     return (
-        f"Method minus {board.against}, paired on the same images, with its {board.coverage} "
-        "interval; p after Holm's correction for all methods."
+        f"{what}, paired on the same images, with its {board.coverage} interval, effect size d "
+        "(the difference in standard deviations of one image's), and p after Holm's correction "
+        "for all methods."
     )
 
 
 def training_note(board: Board) -> str:
     """What the table over training shows."""
-    note = (
-        f"Mean of the {board.replicates} replicates' own values, with the {board.coverage} "
-        "interval over training too."
-    )
-    if board.block.folds != "official":
-        note += (
-            " Calibration errors of small test parts are larger than those of all images together."
+    note = f"Mean of the {board.replicates} replicates' own values, with its {board.coverage} "
+    if board.block.folds == "official":
+        return note + (
+            "interval between seeds alone: all have the same training and test images, so it says "
+            "nothing of others."
         )
-    return note
+    if board.block.folds == "draws":
+        note += "interval over training too: for other draws of training and test images."
+    else:
+        note += (
+            "interval over training too: wider than that of independent replicates, for folds "
+            "share training images (Nadeau and Bengio)."
+        )
+    return note + (
+        " Calibration errors of small test parts are larger than those of all images together, "
+        "and so are their noise floors: the floors above are not theirs, and none is marked."
+    )
 
 
 # --- Markdown ------------------------------------------------------------------------------
@@ -219,12 +316,8 @@ def markdown(boards: Sequence[Board], tables: Tables) -> str:
     for board in boards:
         parts += [f"## {_escape_markdown(board.block.title)}", subtitle(board) + "."]
         parts.append(_markdown_table(*_grid(board), left=(1,)))
-        for (head, rows), note in (
-            (differences(board), difference_note(board)),
-            (over_training(board), training_note(board)),
-        ):
-            if rows:
-                parts += [_escape_markdown(note), _markdown_table(head, rows, left=(0,))]
+        for _, (head, rows), note in details(board):
+            parts += [_escape_markdown(note), _markdown_table(head, rows, left=(0,))]
     overall = overall_sentences(tables)
     if overall:
         parts += ["## Over all blocks", _bullets(overall)]
@@ -245,9 +338,7 @@ def overall_sentences(tables: Tables) -> list[str]:
             f"({number(best['mean_rank'], 1)})"
         )
         if not math.isnan(row["p"]):
-            p = p_value(row["p"])
-            p = p if p.startswith("<") else f"= {p}"
-            line += f"; Friedman's test gives {number(row['friedman'], 2)}, p {p}"
+            line += f"; Friedman's test gives {number(row['friedman'], 2)}, {p_equation(row['p'])}"
         said.append(line + ".")
         notes.append(row["note"])
     return [*said, *dict.fromkeys(notes)]
@@ -305,6 +396,11 @@ def frame(boards: Sequence[Board]) -> pd.DataFrame:
                     line["reference"] = board.against
                     line |= {f"{metric}_difference{_suffix(n)}": getattr(found, n)
                              for n in Difference.__dataclass_fields__}  # fmt: skip
+                if metric in board.leaders:
+                    line[f"{metric}_best"] = board.leaders[metric]
+                    best = row.to_best.get(metric, Difference())
+                    line |= {f"{metric}_difference_to_best{_suffix(n)}": getattr(best, n)
+                             for n in Difference.__dataclass_fields__}  # fmt: skip
             for name, hardware in board.costs:
                 cost = row.costs.get((name, hardware), Cost())
                 label = f"{name} ({hardware})" if len(board.hardware) > 1 else name
@@ -351,23 +447,37 @@ def latex(boards: Sequence[Board], tables: Tables) -> str:
     r"""Tables ready for a paper; they need ``\usepackage{booktabs,graphicx}``."""
     parts = [
         "% Needs \\usepackage{booktabs} and \\usepackage{graphicx} (for \\resizebox).",
-        *(_latex_table(board, small_print([board], tables)) for board in boards),
+        *(table for board in boards for table in _latex_tables(board, tables)),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _latex_table(board: Board, notes: Sequence[str]) -> str:
+def _latex_tables(board: Board, tables: Tables) -> list[str]:
+    """The leaderboard, and what stands beneath it."""
+    title, label = board.block.title, board.block.file_name
     head, rows = _grid(board)
-    numbers = len(head) - 3
-    caption = f"{board.block.title}. {subtitle(board)}."
+    columns = rf"rl@{{\hspace{{0.6em}}}}l{'r' * (len(head) - 3)}"
+    caption = f"{title}. {subtitle(board)}."
+    parts = [_latex_table(head, rows, columns, caption, label, small_print([board], tables))]
+    for place, (name, (head, rows), note) in enumerate(details(board), 1):
+        columns = "l" + "r" * (len(head) - 1)
+        caption = f"{title}. {name}."
+        parts.append(_latex_table(head, rows, columns, caption, f"{label}:{place}", [note]))
+    return parts
+
+
+def _latex_table(
+    head: list[str], rows: list[list[str]], columns: str, caption: str, label: str,
+    notes: Sequence[str],
+) -> str:  # fmt: skip
     body = [" & ".join(map(escape_latex, row)) + r" \\" for row in rows]
     return "\n".join([
         r"\begin{table}[t]",
         r"  \centering",
         rf"  \caption{{{escape_latex(caption)}}}",
-        rf"  \label{{tab:{board.block.file_name}}}",
+        rf"  \label{{tab:{label}}}",
         r"  \resizebox{\linewidth}{!}{%",
-        rf"  \begin{{tabular}}{{rl@{{\hspace{{0.6em}}}}l{'r' * numbers}}}",
+        rf"  \begin{{tabular}}{{{columns}}}",
         r"    \toprule",
         "    " + " & ".join(map(escape_latex, head)) + r" \\",
         r"    \midrule",

@@ -234,6 +234,12 @@ def p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def p_equation(p: float) -> str:
+    """``p = 0.031``, ``p < 0.001``; nothing where there is none."""
+    text = p_value(p)
+    return "" if math.isnan(p) else f"p {text}" if text.startswith("<") else f"p = {text}"
+
+
 def letter_ranges(group: str) -> str:
     """``a``, ``ab``, ``a–d fg``: letters of a group, three and more neighbours as a range."""
     places = [26 * int(n or 0) + ord(a) for a, n in re.findall(r"([a-z])(\d*)", group)]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby, pairwise
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ KEY = ("preset", "dataset", "backbone", "folds")
 
 Key = tuple[str, str, str, str]
 Replicate = tuple[str, int]
+T = TypeVar("T", str, int)
 
 
 def scheme(fold: str) -> str:
@@ -115,6 +117,41 @@ def expected(present: Iterable[Replicate]) -> set[Replicate]:
     return {(fold, seed) for fold in folds for seed in {seed for _, seed in present}}
 
 
+def shared(present: Mapping[str, set[Replicate]]) -> set[Replicate]:
+    """The replicates that are compared: those of a method that has what most methods have.
+
+    Folds are all of their scheme; of independent draws those that most methods have. Seeds join,
+    the commonest first, as long as more than half of the methods have every fold of all of them.
+
+    Args:
+        present: what each method has.
+    """
+    folds = {fold for fold, _ in expected(set().union(*present.values()))}
+    if scheme(min(folds)) == "draws":
+        folds = _most(folds, {m: {fold for fold, _ in own} for m, own in present.items()})
+    complete = {
+        method: {seed for _, seed in own if all((fold, seed) in own for fold in folds)}
+        for method, own in present.items()
+    }
+    complete = {method: seeds for method, seeds in complete.items() if seeds}
+    if not complete:
+        return expected(set().union(*present.values()))
+    return {
+        (fold, seed) for seed in _most(set().union(*complete.values()), complete) for fold in folds
+    }
+
+
+def _most(items: set[T], owned: Mapping[str, set[T]]) -> set[T]:
+    """The commonest item, and all others that leave more than half of the owners with all."""
+    count = {item: sum(item in own for own in owned.values()) for item in items}
+    order = sorted(items, key=lambda item: (-count[item], item))
+    kept = set(order[:1])
+    for item in order[1:]:
+        if 2 * sum(kept | {item} <= own for own in owned.values()) > len(owned):
+            kept.add(item)
+    return kept
+
+
 @dataclass(frozen=True, eq=False)
 class Block:
     """Complete methods on one data set and backbone, with the same replicates and images.
@@ -167,7 +204,8 @@ def build(predictions: Sequence[Predictions], seed: int) -> tuple[list[Block], l
         seed: where the random draws of the samples start.
 
     Returns:
-        The blocks, and a sentence on every method that is left out because it lacks replicates.
+        The blocks, and a sentence on every method that is left out because it lacks replicates,
+        and on the replicates that are left out because most methods lack them.
 
     Raises:
         InputError: methods of a block differ in their test images or labels.
@@ -175,18 +213,27 @@ def build(predictions: Sequence[Predictions], seed: int) -> tuple[list[Block], l
     blocks, notes = [], []
     for block_key, members in groupby(predictions, key):
         listed = list(members)
-        needed = expected((p.fold, p.seed) for p in listed)
+        present: dict[str, set[Replicate]] = {}
+        for p in listed:
+            present.setdefault(p.method, set()).add((p.fold, p.seed))
+        needed = shared(present)
+        where = f"{block_key[1]}, {block_key[2]} ({block_key[0]}, {block_key[3]})"
+        extra = [p for p in listed if (p.fold, p.seed) not in needed]
+        if extra:
+            names = sorted({f"fold {p.fold} of seed {p.seed}" for p in extra})
+            notes.append(f"{where}: {', '.join(names)} left out, since most methods lack it.")
+        listed = [p for p in listed if (p.fold, p.seed) in needed]
         complete: dict[str, list[Predictions]] = {}
-        for method, rows in groupby(listed, lambda p: p.method):
-            own = list(rows)
+        for method in present:
+            own = [p for p in listed if p.method == method]
             if len(own) == len(needed):
                 complete[method] = [
                     pool(list(folds)) for _, folds in groupby(own, lambda p: p.seed)
                 ]
             else:
                 notes.append(
-                    f"{method} is left out of {block_key[1]}, {block_key[2]} ({block_key[0]}, "
-                    f"{block_key[3]}): it has {len(own)} of {len(needed)} replicates."
+                    f"{method} is left out of {where}: it has {len(own)} of {len(needed)} "
+                    "replicates."
                 )
         if not complete:
             continue

@@ -17,19 +17,28 @@ RANKED = ("accuracy", "ece", "nll")
 """The metrics whose ranks are averaged: those of the paper."""
 
 
-def p_value(difference: Floats, low: Floats, high: Floats, alpha: float) -> Floats:
+def p_value(
+    difference: Floats, low: Floats, high: Floats, alpha: float, degrees: Floats | float = np.inf
+) -> Floats:
     """The p-value of "no difference" that belongs to an interval.
 
-    The distance from the difference to the end of its interval that faces 0 is taken for
-    ``z_(alpha/2)`` standard errors, so that p falls below alpha exactly where the interval
-    excludes 0. NaN where the interval is unknown.
+    The distance from the difference to the end of its interval that faces 0 is taken for the
+    quantile ``1 - alpha / 2`` of Student's t, in standard errors, so that p falls below alpha
+    exactly where the interval excludes 0. NaN where the interval is unknown.
+
+    Args:
+        difference: of any shape.
+        low: its lower ends.
+        high: its upper ends.
+        alpha: one minus the coverage of the intervals.
+        degrees: of freedom of the standard errors; infinite for a normal distribution.
     """
     difference = np.asarray(difference, dtype=float)
     reach = np.where(difference > 0, difference - low, high - difference)
-    z = distributions.norm.ppf(1 - alpha / 2)
+    quantile = distributions.t.ppf(1 - alpha / 2, degrees)
     with np.errstate(invalid="ignore", divide="ignore"):
-        steps = np.where(difference == 0, 0.0, z * np.abs(difference) / reach)
-    p: Floats = 2 * distributions.norm.sf(np.where(reach < 0, np.inf, steps))
+        steps = np.where(difference == 0, 0.0, quantile * np.abs(difference) / reach)
+    p = np.asarray(2 * distributions.t.sf(np.where(reach < 0, np.inf, steps), degrees))
     return np.where(np.isfinite(low) & np.isfinite(high), p, np.nan)
 
 

@@ -10,6 +10,7 @@ from scipy import stats as distributions
 
 from benchmark.api import IntArray
 from benchmark.floor import Floats, Groups
+from benchmark.folds import CALIBRATION_SHARE
 
 RESAMPLES = 2000
 """Bootstrap resamples of what is a mean over images."""
@@ -91,7 +92,8 @@ class Bootstrap:
 
         Each resample's deviation is measured in its own standard errors. For skewed losses of
         few errors, and for few groups, this holds its coverage where the percentile interval
-        falls to 86-90 %.
+        falls to 86-90 %. A resample has at least half the standard error that one drawing of the
+        most unusual unit makes: without a single error it would otherwise seem to be certain.
 
         Args:
             values: ``(images, columns)``.
@@ -112,8 +114,8 @@ class Bootstrap:
         squares = second - 2 * deviation * mixed + deviation**2 * drawn_squares[:, None]
         scale = number / max(number - 1, 1)
         error = np.sqrt(scale * np.maximum(squares, 0)) / drawn[:, None]
-        tiny = 1e-9 * np.sqrt((totals**2).sum(0)) / n + 1e-300
-        ratio = np.where(error > tiny, deviation / np.maximum(error, tiny), 0.0)
+        least_error = np.abs(totals).max(0) / n / 2 + 1e-300
+        ratio = deviation / np.maximum(error, least_error)
         high, low = np.quantile(ratio, [1 - alpha / 2, alpha / 2], axis=0)
         if self.grouped or paired:
             # The tails of few groups, and of differences that are mostly 0, come out too short.
@@ -124,15 +126,15 @@ class Bootstrap:
 
 
 def wilson(
-    accuracy: float, error: float, images: int, degrees: float, alpha: float
+    accuracy: float, error: float, images: float, degrees: float, alpha: float
 ) -> tuple[float, float]:
     """Wilson's interval for an accuracy, with the effective number of images.
 
     Args:
         accuracy: the share of correct predictions.
         error: its standard error between groups; sets the effective number of images, at most
-            ``images``. NaN where images are independent.
-        images: how many there are.
+            ``images``. NaN where images are independent, 0 where nothing varies.
+        images: how many there are; groups, where all images of groups are right or all wrong.
         degrees: degrees of freedom of that standard error; infinite for independent images.
         alpha: one minus the coverage.
     """
@@ -197,11 +199,34 @@ def with_seeds(
         return value - np.hypot(value - low, half), upper
 
 
+def degrees_with_seeds(half: Floats, seeds: Floats, degrees: Floats, alpha: float) -> Floats:
+    """Degrees of freedom of intervals that :func:`with_seeds` widened: Satterthwaite's.
+
+    Args:
+        half: half-widths, of any shape.
+        seeds: the values of each seed, along a last axis.
+        degrees: degrees of freedom of the intervals over images.
+        alpha: one minus the coverage.
+    """
+    number = seeds.shape[-1]
+    if number < 2:
+        return degrees
+    between = seeds.var(-1, ddof=1) / number
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rest = half**2 - between * distributions.t.ppf(1 - alpha / 2, number - 1) ** 2
+        images = np.maximum(rest, 0) / distributions.t.ppf(1 - alpha / 2, degrees) ** 2
+        inverse = between**2 / (number - 1) + images**2 / degrees
+        total = (between + images) ** 2
+    out = np.array(degrees, dtype=float)
+    return np.asarray(np.divide(total, inverse, where=inverse > 0, out=out))
+
+
 def over_training(values: Floats, folds: str, alpha: float) -> tuple[float, float, float]:
     """Mean of replicates and its interval over training, on the replicates' values.
 
     Folds share training images, so that their variance is too small: Nadeau and Bengio's factor
-    ``1/k + n_test/n_train`` with ``n_test/n_train = 1/(k-1)``. Independent draws get the plain t.
+    ``1/k + n_test/n_train``. What calibrates does not train, so that ``n_train`` is the share
+    ``1 - CALIBRATION_SHARE`` of the other folds. Independent draws get the plain t.
 
     Args:
         values: ``(folds, seeds)``; seeds are averaged within a fold, unless there is one fold.
@@ -209,7 +234,8 @@ def over_training(values: Floats, folds: str, alpha: float) -> tuple[float, floa
         alpha: one minus the coverage.
 
     Returns:
-        Mean, lower and upper end; the ends are NaN for one replicate.
+        Mean, lower and upper end, which may lie outside the metric's range; the ends are NaN for
+        one replicate.
     """
     mean = float(values.mean())
     each = values.mean(1) if len(values) > 1 else values[0]
@@ -218,6 +244,6 @@ def over_training(values: Floats, folds: str, alpha: float) -> tuple[float, floa
         return mean, np.nan, np.nan
     factor = 1 / k
     if folds.endswith(" folds"):
-        factor += 1 / (k - 1)
+        factor += 1 / ((k - 1) * (1 - CALIBRATION_SHARE))
     half = distributions.t.ppf(1 - alpha / 2, k - 1) * each.std(ddof=1) * np.sqrt(factor)
     return mean, mean - float(half), mean + float(half)

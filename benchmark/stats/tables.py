@@ -11,7 +11,7 @@ from scipy import sparse
 from scipy import stats as distributions
 
 from benchmark.api import InputError, IntArray
-from benchmark.floor import Floats, floor_draws, inversion_intervals, noise_floor
+from benchmark.floor import Floats, Groups, floor_draws, inversion_intervals, noise_floor
 from benchmark.metrics import (
     METRICS,
     Binned,
@@ -29,6 +29,9 @@ from benchmark.stats.intervals import Bootstrap
 
 FEW_ERRORS = 30
 """Below so many errors the coverage of the intervals is not guaranteed (measured)."""
+
+FEW_GROUPS = 10
+"""Nor is it where the errors lie in fewer groups than these, counted as equal ones."""
 
 SCORE_COLUMNS = ("preset", "dataset", "backbone", "method", "fold", "seed", "metric", "value")
 
@@ -117,6 +120,12 @@ class Estimates:
         high: ``(methods,)``.
         pair_low: ``(methods, methods)`` of the row's value minus the column's.
         pair_high: ``(methods, methods)``.
+        degrees: ``(methods, methods)`` degrees of freedom of these intervals.
+        effect: ``(methods, methods)`` size of the differences, free of the number of images: for
+            a mean over images Cohen's d_z, the mean of the images' differences over their
+            standard deviation (images averaged over seeds); for a function of weighted images the
+            difference over its bootstrap standard error times the root of the number of images.
+            NaN for all else, and where nothing varies.
     """
 
     value: Floats
@@ -124,18 +133,24 @@ class Estimates:
     high: Floats
     pair_low: Floats
     pair_high: Floats
+    degrees: Floats
+    effect: Floats
 
     def p(self, alpha: float) -> Floats:
         """P-values of "no difference", ``(methods, methods)``."""
         with np.errstate(invalid="ignore"):
             difference = self.value[:, None] - self.value
-        return comparison.p_value(difference, self.pair_low, self.pair_high, alpha)
+        ends = self.pair_low, self.pair_high
+        return comparison.p_value(difference, *ends, alpha, self.degrees)
 
 
 def estimate(
     block: Block, metric: Metric, boot: Bootstrap, inverted: dict[str, Floats], alpha: float
 ) -> Estimates:
     """Values, intervals and paired differences of a metric, given the trained models.
+
+    Intervals are cut off at the ends of the metric's range: no truth lies beyond them, so that
+    their coverage stays the same.
 
     Args:
         block: the methods.
@@ -148,8 +163,11 @@ def estimate(
     value = seeds.mean(1)
     number = len(block.methods)
     low, high = np.full((2, number), np.nan)
-    pair_low, pair_high = np.full((2, number, number), np.nan)
+    pair_low, pair_high, effect = np.full((3, number, number), np.nan)
     i, j = np.triu_indices(number, 1)
+    correct = np.stack([block.samples[m][0].correct for m in block.methods], axis=1)
+    fewest = boot.degrees(correct).min()
+    degrees = np.full((number, number), fewest)
 
     if isinstance(metric, Binned) and metric.interval:
         low, high, cautious_low, cautious_high = inverted[metric.name].reshape(number, 4).T
@@ -166,13 +184,18 @@ def estimate(
         finite = np.isfinite(images).all(0)
         images = np.where(finite, images, 0.0)
         differences = images[:, i] - images[:, j]
+        degrees[i, j] = degrees[j, i] = boot.degrees(differences)
         if metric.name == "accuracy":
             error = boot.standard_errors(images)
             plain = block.groups is None and block.seeds == 1
-            degrees = boot.degrees(images) if boot.grouped else np.full(number, np.inf)
+            each = boot.degrees(images) if boot.grouped else np.full(number, np.inf)
+            # Groups that are all right show no variance: each counts as one image then.
+            alike = boot.groups.effective(np.ones(block.images))
             ends = [
-                intervals.wilson(v, np.nan if plain else e, block.images, d, alpha)
-                for v, e, d in zip(value, error, degrees)
+                intervals.wilson(
+                    v, np.nan if plain else e, block.images if e > 0 else alike, d, alpha
+                )
+                for v, e, d in zip(value, error, each)
             ]
             low, high = np.array(ends).T
             between = intervals.accuracy_difference(boot, differences, alpha)
@@ -182,33 +205,49 @@ def estimate(
         pair_low, pair_high = _matrices(between, i, j, number)
         low, high = np.where(finite, low, np.nan), np.where(finite, high, np.nan)
         unknown = ~(finite[:, None] & finite)
-        pair_low[unknown] = pair_high[unknown] = np.nan
+        effect[i, j] = _ratio(
+            differences.mean(0), differences.std(0, ddof=min(block.images - 1, 1))
+        )
+        for matrix in (pair_low, pair_high, effect):
+            matrix[unknown] = np.nan
     elif isinstance(metric, Weighted):
         weights = boot.of_images(intervals.SLOW_RESAMPLES)
         drawn = np.stack(
             [np.mean([metric.of(s, weights) for s in block.samples[m]], 0) for m in block.methods],
             axis=1,
         )
-        correct = np.stack([block.samples[m][0].correct for m in block.methods], axis=1)
-        width = distributions.t.ppf(1 - alpha / 2, boot.degrees(correct).min())
+        width = distributions.t.ppf(1 - alpha / 2, fewest)
         width *= np.sqrt(len(boot.sizes) / max(len(boot.sizes) - 1, 1))
         half = width * drawn.std(0, ddof=1)
-        low, high = np.clip([value - half, value + half], 0, 1)
-        half = width * (drawn[:, i] - drawn[:, j]).std(0, ddof=1)
+        low, high = value - half, value + half
+        error = (drawn[:, i] - drawn[:, j]).std(0, ddof=1)
+        half = width * error
         difference = value[i] - value[j]
+        effect[i, j] = _ratio(difference, error * np.sqrt(block.images))
         pair_low, pair_high = _matrices((difference - half, difference + half), i, j, number)
 
-    if block.seeds > 1 and not isinstance(metric, Binned):
-        low, high = intervals.with_seeds(value, low, high, seeds, alpha)
-        difference, between_seeds = value[:, None] - value, seeds[:, None] - seeds
-        pair_low, pair_high = intervals.with_seeds(
-            difference, pair_low, pair_high, between_seeds, alpha
-        )
+    if block.seeds > 1:
+        with np.errstate(invalid="ignore"):  # infinite losses have no interval
+            difference, between_seeds = value[:, None] - value, seeds[:, None] - seeds
+            if not isinstance(metric, Binned):
+                low, high = intervals.with_seeds(value, low, high, seeds, alpha)
+                pair_low, pair_high = intervals.with_seeds(
+                    difference, pair_low, pair_high, between_seeds, alpha
+                )
+            half = np.where(difference > 0, difference - pair_low, pair_high - difference)
+            degrees = intervals.degrees_with_seeds(half, between_seeds, degrees, alpha)
     if len(boot.sizes) < 2:
         # One image, or one group: nothing tells how much another would differ.
         for unknown_end in (low, high, pair_low, pair_high):
             unknown_end[...] = np.nan
-    return Estimates(value, low, high, pair_low, pair_high)
+    effect[j, i] = -effect[i, j]
+    low, high = np.clip([low, high], *metric.range)
+    return Estimates(value, low, high, pair_low, pair_high, degrees, effect)
+
+
+def _ratio(difference: Floats, deviation: Floats) -> Floats:
+    unknown = np.full(len(difference), np.nan)
+    return np.asarray(np.divide(difference, deviation, where=deviation > 1e-12, out=unknown))
 
 
 def invert(block: Block, metrics: Sequence[Metric], alpha: float) -> dict[str, Floats]:
@@ -251,13 +290,18 @@ def _matrices(
 
 
 def resampled_ece(sample: Sample, boot: Bootstrap) -> Floats:
-    """ECE of every resample, ``(resamples,)``."""
+    """ECE of every resample, ``(resamples,)``, around the observed one.
+
+    Resampling adds the labels' noise a second time: only the spread is used.
+    """
     bins = sample.equal_width
     gaps = sparse.csr_array(
         (bins.hit - bins.confidence, (bins.index, boot.units)), (bins.bins, len(boot.sizes))
     )
     errors: Floats = np.abs(np.asarray(gaps @ boot.by_unit)).sum(0)
-    return errors / (boot.weights @ boot.sizes)
+    errors /= boot.weights @ boot.sizes
+    errors += METRICS["ece"].value(sample) - errors.mean()
+    return errors
 
 
 def _rank_rows(
@@ -302,8 +346,6 @@ def _rank_rows(
             means = (boot.weights @ boot.sums(images)) / totals[:, None]
             drawn[name].append((means.T * share).sum(0))
         ece = np.stack([resampled_ece(s, boot) for s in samples])
-        # Resampling adds the labels' noise a second time: only the spread is used.
-        ece += np.array([[METRICS["ece"].value(s)] for s in samples]) - ece.mean(1, keepdims=True)
         drawn["ece"].append((ece * share).sum(0))
     chance = comparison.chance_of_best(
         comparison.mean_rank(**{name: np.stack(values, 1) for name, values in drawn.items()})
@@ -342,9 +384,10 @@ def _letters(
         sign = np.zeros((number, number))
         value = estimates[name].value
         with np.errstate(invalid="ignore"):
-            ahead = np.sign(value[above[0]] - value[above[1]])
-        ahead = np.nan_to_num(ahead) * (1 if METRICS[name].direction == "higher" else -1)
-        sign[above] = np.where(p < alpha, ahead, 0)
+            gap = value[above[0]] - value[above[1]]
+        ahead = np.nan_to_num(np.sign(gap)) * (1 if METRICS[name].direction == "higher" else -1)
+        # An infinite loss is worse than a finite one, without any test.
+        sign[above] = np.where((p < alpha) | np.isinf(gap), ahead, 0)
         better.append(sign - sign.T)
     different = comparison.told_apart(better)
     return dict(zip(order.tolist(), comparison.letters(different[np.ix_(order, order)])))
@@ -362,8 +405,8 @@ def summarise(
 ) -> Tables:
     """All tables of a set of predictions.
 
-    Only methods that have every replicate of their block are shown and compared; the others are
-    named in the notes.
+    Only methods that have every replicate of their block are shown and compared; the others, and
+    the replicates that most methods lack, are named in the notes.
 
     Args:
         predictions: of any methods, data sets and replicates.
@@ -391,7 +434,13 @@ def summarise(
         generator = np.random.default_rng([seed, number])
         boot = Bootstrap.draw(block.units, generator)
         chosen = select(metrics, block.posterior)
-        own = [p for p in arranged if key(p) == block.key and p.method in block.methods]
+        own = [
+            p
+            for p in arranged
+            if key(p) == block.key
+            and p.method in block.methods
+            and (p.fold, p.seed) in block.replicates
+        ]
         replicates = _scores(own, [m.name for m in chosen], seed)
         inverted = invert(block, chosen, alpha)
         estimates = {m.name: estimate(block, m, boot, inverted, alpha) for m in chosen}
@@ -459,6 +508,15 @@ def _frame(rows: Sequence[dict[str, object]], columns: Sequence[str]) -> pd.Data
     return pd.DataFrame(list(rows), columns=list(columns))
 
 
+def few_errors(block: Block, method: str) -> bool:
+    """Whether a method's errors, or the groups they lie in, are too few to promise coverage."""
+    wrong = [1 - s.correct for s in block.samples[method]]
+    few = min(w.sum() for w in wrong) < FEW_ERRORS
+    if block.groups is not None:
+        few |= min(Groups(block.groups).effective(w) for w in wrong) < FEW_GROUPS
+    return bool(few)
+
+
 def _value_rows(
     block: Block, metric: Metric, estimates: Estimates, replicates: pd.DataFrame, alpha: float
 ) -> list[dict[str, object]]:
@@ -470,7 +528,8 @@ def _value_rows(
             .pivot(index="fold", columns="seed", values="value")
             .to_numpy()
         )
-        mean, low, high = intervals.over_training(shaped, block.key[3], alpha)
+        mean, *ends = intervals.over_training(shaped, block.key[3], alpha)
+        low, high = np.clip(ends, *metric.range)
         row: dict[str, object] = {
             **dict(zip(KEY, block.key)),
             "method": method,
@@ -487,7 +546,7 @@ def _value_rows(
             "floor_high": np.nan,
             "p_calibrated": np.nan,
             "inside_floor": False,
-            "few_errors": min(len(s) - s.correct.sum() for s in samples) < FEW_ERRORS,
+            "few_errors": few_errors(block, method),
         }
         draws, observed = _floor(metric, samples)
         if draws is not None and np.isfinite(observed):
@@ -518,23 +577,30 @@ def _floor(metric: Metric, samples: Sequence[Sample]) -> tuple[Floats | None, fl
 def _pair_rows(
     block: Block, metric: Metric, estimates: Estimates, against: str, alpha: float
 ) -> list[dict[str, object]]:
-    """Differences to the reference and to the best method of this metric."""
+    """Differences to the reference and to the best method of this metric.
+
+    Holm's correction counts the comparisons with the reference. The best is chosen from the same
+    data, so that all pairs are counted there.
+    """
     order = comparison.ranks(estimates.value, metric.direction == "higher")
     best = block.methods[int(np.argmin(order))]
     references = [m for m in dict.fromkeys((against, best)) if m in block.methods]
     p = estimates.p(alpha)
-    z = distributions.norm.ppf(1 - alpha / 2)
+    above = np.triu_indices(len(block.methods), 1)
+    all_pairs = np.full(p.shape, np.nan)
+    all_pairs[above] = all_pairs.T[above] = comparison.holm(p[above])
+    # No two values lie further apart than the ends of the metric's range.
+    span = metric.range[1] - metric.range[0]
+    pair_low, pair_high = np.clip([estimates.pair_low, estimates.pair_high], -span, span)
     rows: list[dict[str, object]] = []
     for reference in references:
         r = block.methods.index(reference)
         others = [m for m in range(len(block.methods)) if m != r]
-        adjusted = comparison.holm(p[others, r])
+        adjusted = comparison.holm(p[others, r]) if reference == against else all_pairs[others, r]
         for m, p_holm in zip(others, adjusted):
-            low, high = estimates.pair_low[m, r], estimates.pair_high[m, r]
-            with np.errstate(invalid="ignore", divide="ignore"):
+            low, high = pair_low[m, r], pair_high[m, r]
+            with np.errstate(invalid="ignore"):
                 difference = estimates.value[m] - estimates.value[r]
-                error = (high - low) / (2 * z)
-                effect = difference / (error * np.sqrt(block.images))
             rows.append(
                 {
                     **dict(zip(KEY, block.key)),
@@ -544,7 +610,7 @@ def _pair_rows(
                     "difference": difference,
                     "low": low,
                     "high": high,
-                    "effect_size": effect,
+                    "effect_size": estimates.effect[m, r],
                     "p": p[m, r],
                     "p_holm": p_holm,
                 }
@@ -559,15 +625,12 @@ def _block_notes(block: Block, against: str) -> list[str]:
             f"{block.label}: {against} is missing or incomplete, so methods are compared with the "
             "best one only."
         )
-    errors = {
-        method: min(len(s) - s.correct.sum() for s in samples)
-        for method, samples in block.samples.items()
-    }
-    few = [method for method, number in errors.items() if number < FEW_ERRORS]
+    few = [method for method in block.methods if few_errors(block, method)]
     if few:
+        groups = "" if block.groups is None else f" (or errors in fewer than {FEW_GROUPS} groups)"
         notes.append(
-            f"{block.label}: fewer than {FEW_ERRORS} errors of {', '.join(few)}; intervals may "
-            "cover less than they say."
+            f"{block.label}: fewer than {FEW_ERRORS} errors{groups} of {', '.join(few)}; "
+            "intervals may cover less than they say."
         )
     if block.groups is not None:
         number = len(set(block.units.tolist()))

@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import subprocess
 import sys
@@ -5,18 +6,27 @@ from xml.etree import ElementTree
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
+import scikit_posthocs
 from matplotlib import pyplot
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from benchmark.report.board import Value, make_boards
+from benchmark.report.curves import by_method
 from benchmark.report.drawing import style
 from benchmark.report.figures import (
     _spread,
+    cost,
     draw_block,
     draw_overall,
+    intervals,
     pareto,
+    replicate_ranks,
 )
+from benchmark.stats import summarise
 
-from .conftest import ATTACK, material
+from . import builder
+from .conftest import ATTACK, METRICS, material
 
 KINDS = ["reliability", "intervals", "ece-cost", "heads", "risk-coverage", "critical-differences"]
 
@@ -128,6 +138,68 @@ def test_hopeless_comparisons_are_called_underpowered(many):
     [drawing] = draw_overall(many.boards)
     assert "Underpowered" in drawing.caption
     assert "Underpowered" in drawing.alt
+
+
+def test_seeds_are_not_taken_for_independent_replicates():
+    def caption(seeds, fold=None):
+        made = builder.predictions(
+            ("cross-entropy", "mhml-2", "focal"), (("d", 3, 0.0),), 60,
+            folds=1 if fold else 2, seeds=seeds,
+        )  # fmt: skip
+        if fold:
+            made = [dataclasses.replace(p, fold=fold.format(p.seed)) for p in made]
+        if fold and "draw" in fold:
+            made = [dataclasses.replace(p, seed=0, ids=np.char.add(p.fold, p.ids)) for p in made]
+        [board] = make_boards(summarise(made, METRICS), pd.DataFrame(), "cross-entropy")
+        return draw_block(board, made)[-1].caption
+
+    assert "folds share most of their training images:" in caption(1)
+    assert "training images and seeds share all their images:" in caption(2)
+    assert "but seeds share all their images:" in caption(3, "official")
+    assert "independent" not in caption(3, "draw-{}")
+
+
+def test_critical_differences_heed_alpha(monkeypatch, few):
+    used = []
+    diagram = scikit_posthocs.critical_difference_diagram
+
+    def spy(*args, alpha=0.05, **kwargs):
+        used.append(alpha)
+        return diagram(*args, alpha=alpha, **kwargs)
+
+    monkeypatch.setattr(scikit_posthocs, "critical_difference_diagram", spy)
+    replicate_ranks(
+        dataclasses.replace(few.boards[0], alpha=0.2),
+        by_method(few.predictions, few.boards[0].block),
+    )
+    assert used == [0.2, 0.2, 0.2]
+
+
+def test_methods_inside_their_own_floor_are_hollow_in_the_cost_figure(few):
+    board = few.boards[0]
+    inside = {r.method for r in board.rows if r.values["ece"].inside_floor}
+    assert 0 < len(inside) < len(board.rows)
+    [drawing] = cost(board)
+    ax = drawing.figure.axes[0]
+    hollow = [
+        y for line in ax.lines if line.get_markerfacecolor() == "white" for y in line.get_ydata()
+    ]
+    assert sorted(hollow) == sorted(
+        r.values["ece"].value * 100 for r in board.rows if r.method in inside
+    )
+    assert not [p for p in ax.patches if p.get_height() > 0]
+    assert all(method in drawing.alt.partition("Inside")[2] for method in inside)
+
+
+def test_an_outlier_makes_the_axis_of_nll_logarithmic(few):
+    board = few.boards[0]
+    assert [ax.get_xscale() for ax in intervals(board).figure.axes] == ["linear", "linear"]
+    rows = list(board.rows)
+    nll = Value(value=9.0, low=7.0, high=12.0)
+    rows[-1] = dataclasses.replace(rows[-1], values={**rows[-1].values, "nll": nll})
+    axes = intervals(dataclasses.replace(board, rows=tuple(rows))).figure.axes
+    assert [ax.get_xscale() for ax in axes] == ["linear", "log"]
+    assert "logarithmic axis" in axes[1].get_xlabel()
 
 
 def test_infinite_values_are_drawn_at_the_edge(few):

@@ -235,6 +235,9 @@ def test_pointing_at_a_method_fades_those_that_differ(page):
 def test_backbones_can_be_chosen(page):
     options = text_of(page, "select[name=backbone] option")
     assert options == ["All", "resnet18"]
+    assert first(page, "select[name=backbone] option:last-child").get_dom_attribute("value") == (
+        "resnet18"
+    )
 
 
 def test_definitions_are_one_click_away(page):
@@ -259,6 +262,28 @@ def test_contrast(page, scheme):
     seen, worst, where = page.execute_script(CONTRAST)
     assert seen > 100
     assert worst >= 4.5, where
+
+
+def test_differences_to_the_reference_and_to_the_best_can_be_unfolded(page):
+    titles = text_of(page, "section.board:first-of-type details summary")
+    assert titles == ["Paired differences to cross-entropy", "Paired differences to the best",
+                      "Replicates and training"]  # fmt: skip
+
+
+def test_floor_and_chance_of_best_stand_in_the_table(page, few):
+    board = few.boards[0]
+    shown = text_of(page, "section.board:first-of-type td[data-name=ece]")
+    digits = board.digits("ece")
+    for row, text in zip(board.rows, shown, strict=True):
+        ece = row.values["ece"]
+        floor = f"{ece.floor_mean * 100:.{digits}f} ({ece.floor_high * 100:.{digits}f})"
+        assert f"floor {floor}, p" in text
+    chance = text_of(page, "section.board:first-of-type table.leaderboard tbody td:nth-child(4)")
+    assert chance == [f"{row.chance_best * 100:.0f}" for row in board.rows]
+    card = text_of(page, ".card")[0]
+    best = board.best("ece").values["ece"]
+    assert best.inside_floor
+    assert f"{best.value * 100:.{digits}f}° %" in card
 
 
 def test_structure_for_those_who_do_not_see(page):
