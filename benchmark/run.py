@@ -138,19 +138,17 @@ def prepare(request: Request) -> Work:
     sources: dict[Task, _Source] = {}
     presets: dict[str, Preset] = {}
     notes: dict[str, list[str]] = {}
-    cut: dict[str, list[_Cut]] = {}
+    cut: list[tuple[Dataset, Preset, list[_Cut]]] = []
     problems = []
     for dataset in request.datasets:
         preset = registry.select_preset(request.preset or dataset.preset)
         presets[preset.name] = preset
         try:
-            cut[dataset.name] = list(_replicates(request, dataset, preset, notes))
+            cut.append((dataset, preset, list(_replicates(request, dataset, preset, notes))))
         except InputError as error:  # say all that is missing at once
             problems.append(str(error))
     require(not problems, " | ".join(problems))
-    for dataset in request.datasets:
-        preset = registry.select_preset(request.preset or dataset.preset)
-        cuts = cut[dataset.name]
+    for dataset, preset, cuts in cut:
         for settings, file in _settings(request, preset):
             for replicate, samples, fingerprint, parts in cuts:
                 task = Task(
