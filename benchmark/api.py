@@ -111,14 +111,15 @@ class Recipe:
         """
         log_probs = logits.log_softmax(-1)
         weighted = targets.unsqueeze(1) * weights
-        heads = -(weighted * log_probs).sum((0, 2)) / weighted.sum((0, 2))
+        shares = weighted / weighted.sum((0, 2), keepdim=True)
+        heads = (shares * log_probs).sum()
         if self.heads == 1:
-            return heads.sum()
+            return -heads
         if self.consensus == "probabilities":
             consensus = log_probs.logsumexp(1) - math.log(self.heads)
         else:
             consensus = logits.mean(1).log_softmax(-1)
-        return (heads.sum() - (targets * consensus).sum(-1).mean()) / (self.heads + 1)
+        return -(heads + (targets * consensus).sum(-1).mean()) / (self.heads + 1)
 
 
 @dataclass(frozen=True, kw_only=True)

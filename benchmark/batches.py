@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 
 import numpy as np
@@ -64,7 +64,7 @@ class Batches:
         """Images of the indices, not augmented; to be used before the next ones are asked for.
 
         Returns:
-            ``(k, channels, height, width)`` float32.
+            ``(k, channels, height, width)`` float32, channels last in memory.
         """
         where = torch.tensor(index)
         return self._floats[where] if self._small else self._normalise(self._pixels(where))
@@ -89,11 +89,9 @@ class Batches:
 
     def autocast(self) -> AbstractContextManager[object]:
         """The context in which networks run."""
-        return torch.autocast(
-            self.device.type,
-            dtype=torch.bfloat16,
-            enabled=self.precision == "bf16" and self.on_gpu,
-        )
+        if self.precision == "bf16" and self.on_gpu:
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return nullcontext()
 
     def _read_ahead(self, blocks: tuple[Tensor, ...]) -> Iterator[Tensor]:
         """The pixels of each block; on a GPU a thread reads the next while this one is used."""
@@ -128,7 +126,7 @@ class Batches:
         else:  # fresh memory would cost more than the arithmetic
             if self._buffer.shape != pixels.shape:
                 with torch.inference_mode(False):
-                    self._buffer = torch.empty(pixels.shape)
+                    self._buffer = torch.empty(pixels.shape, memory_format=torch.channels_last)
             floats = self._buffer.copy_(pixels)
         return torch.addcmul(self._shift, floats, self._scale, out=floats)
 

@@ -94,8 +94,6 @@ def _record(fit: Fit, material: Material, device: torch.device, share: int) -> R
         recipe=fit.recipe,
         seed=seed,
     ).to(device)
-    if device.type == "cuda":
-        network = network.to(memory_format=torch.channels_last)
     batches = Batches(images, network.normalisation, device, settings.precision)
     stopwatch, warming = cost.Stopwatch(device), cost.Stopwatch(device)
     step = train(

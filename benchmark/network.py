@@ -144,7 +144,9 @@ def build(
         )
         for layer in layers:
             layer.p = dropout
-    return Network(trunk, [part[2] for part in parts], norms, dropout, normalisation)
+    network = Network(trunk, [part[2] for part in parts], norms, dropout, normalisation)
+    # Faster on the CPU, too: 1.1 times for a ResNet, 1.7 times for depthwise convolutions.
+    return network.to(memory_format=torch.channels_last)
 
 
 @contextmanager

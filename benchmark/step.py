@@ -64,8 +64,9 @@ class Step:
         self.flops_per_image = 0.0
         # A graph would keep a plain number as it was when the graph was made.
         self._rate = torch.zeros((), device=weights.device) if weights.is_cuda else None
+        self.parameters = list(network.parameters())
         self.optimizer = torch.optim.SGD(
-            network.parameters(),
+            self.parameters,
             lr=0.0 if self._rate is None else self._rate,
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
@@ -147,7 +148,8 @@ class Step:
 
     def _differentiate(self, images: Tensor, targets: Tensor) -> Tensor:
         loss = self.forward(images, targets)
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters:  # the optimiser's zero_grad takes ten times as long
+            parameter.grad = None
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 

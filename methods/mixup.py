@@ -30,7 +30,8 @@ class Mixup(Recipe):
         # torch.distributions knows global randomness only; numpy's Beta takes a seed.
         seed = int(torch.randint(2**62, (), generator=generator))
         share = float(np.random.default_rng(seed).beta(self.alpha, self.alpha))
-        partner = torch.randperm(len(images), generator=generator).to(images.device)
+        partner = torch.randperm(len(images), generator=generator)
+        partner = partner.to(images.device, non_blocking=True)
         return images.lerp(images[partner], 1 - share), targets.lerp(targets[partner], 1 - share)
 
 

@@ -76,6 +76,15 @@ def test_augmenting_several_batches_in_one_call_changes_nothing(monkeypatch):
         assert other.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.parametrize("augmented", [False, True])
+def test_batches_lie_in_memory_as_networks_like_them(memory, augmented):
+    batches = Batches(pixels(), COLOUR, CPU)
+    generator = torch.Generator().manual_seed(1) if augmented else None
+    for batch in (batches(np.arange(4)), *batches.epoch(ORDER, generator)):
+        assert batch.is_contiguous(memory_format=torch.channels_last)
+        assert not batch.is_contiguous()
+
+
 def test_what_does_not_fit_on_the_gpu_is_read_ahead_in_order(monkeypatch):
     images, read = pixels(), []
     batches = Batches(images, COLOUR, CPU)

@@ -71,7 +71,7 @@ WAYS: tuple[Mode, ...] = ("eager", "graph", "compiled") if DEVICE.type == "cuda"
 def build(backbone: str, size: int, recipe: Recipe | None = None) -> network.Network:
     net = network.build(backbone, weights="none", weights_file=None, classes=CLASSES, channels=3,
                         size=size, recipe=recipe or Recipe(), seed=0)  # fmt: skip
-    return net.to(DEVICE, memory_format=torch.channels_last)
+    return net.to(DEVICE)
 
 
 def autocast(precision: str) -> torch.autocast:

@@ -130,6 +130,7 @@ def bare_fit(fit: Fit, material: Material) -> float:
     settings, index = fit.task.settings, material.parts.train
     net = build(fit, material)
     images = (torch.from_numpy(np.array(material.images[index])).float() / 255 - 0.5) / 0.25
+    images = images.contiguous(memory_format=torch.channels_last)
     labels = torch.from_numpy(np.array(material.labels[index])).long()
     return seconds(
         lambda: bare_loop(net, images, labels, epochs=settings.epochs, batch=settings.batch,
