@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -182,10 +183,30 @@ def _repeat(
     return result, seconds
 
 
+def flop_counter() -> FlopCounterMode:
+    """Torch's counter of floating-point operations.
+
+    By itself it takes the backward pass of a grouped convolution for that of a full one: for a
+    depthwise one, too many by a factor of its channels.
+    """
+    backward = torch.ops.aten.convolution_backward
+    return FlopCounterMode(display=False, custom_mapping={backward: _convolution_backward})
+
+
+def _convolution_backward(
+    out: Sequence[int], images: Sequence[int], weight: Sequence[int], *rest: Any, **_: Any
+) -> int:
+    """As many operations as the forward pass for each of the gradients of images and weight."""
+    transposed, wanted = rest[4], rest[7]
+    positions = math.prod((images if transposed else out)[2:])
+    forward = 2 * images[0] * positions * math.prod(weight)
+    return forward * sum(map(bool, wanted[:2]))
+
+
 def size(network: Network, batches: Batches, index: IntArray, passes: int) -> dict[str, float]:
     """Parameters, and floating-point operations to predict one image."""
     network.eval()
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+    with flop_counter() as counter, torch.inference_mode():
         batch_views(network, batches, index[:1], passes)
     return {
         "parameters": float(sum(p.numel() for p in network.parameters())),

@@ -14,6 +14,7 @@ from benchmark.plan import Fit
 from benchmark.run import Request, Work
 
 _PROBE = 8
+_Key = tuple[str, tuple[int, int, int], str]
 
 
 def sentence(request: Request, work: Work) -> str:
@@ -22,13 +23,13 @@ def sentence(request: Request, work: Work) -> str:
     if not missing:
         return "nothing to train"
     known = _measured(request, work)
-    probed: dict[tuple[str, int, str], float] = {}
+    probed: dict[_Key, float] = {}
     seconds, images = 0.0, 0
     for fit in missing:
         settings, source = fit.task.settings, work.sources[fit.task]
         steps = len(source.parts.train) * settings.epochs
         images += steps
-        key = (settings.backbone, source.size or settings.size, settings.precision)
+        key = (settings.backbone, source.shape, settings.precision)
         if key in known:
             seconds += steps / known[key]
         else:
@@ -43,15 +44,14 @@ def sentence(request: Request, work: Work) -> str:
     )
 
 
-def _measured(request: Request, work: Work) -> dict[tuple[str, int, str], float]:
-    """Images per second of stored fits, by backbone, size and precision."""
-    speeds: dict[tuple[str, int, str], list[float]] = {}
+def _measured(request: Request, work: Work) -> dict[_Key, float]:
+    """Images per second of stored fits, by backbone, shape of the images and precision."""
+    speeds: dict[_Key, list[float]] = {}
     for fit in work.fits:
         if request.store.holds(fit.key):
             costs = request.store.read(fit.key).info["costs"]
             settings = fit.task.settings
-            size = work.sources[fit.task].size or settings.size
-            key = (settings.backbone, size, settings.precision)
+            key = (settings.backbone, work.sources[fit.task].shape, settings.precision)
             speeds.setdefault(key, []).append(costs["train_images_per_second"])
     return {key: float(np.mean(values)) for key, values in speeds.items()}
 
@@ -59,21 +59,19 @@ def _measured(request: Request, work: Work) -> dict[tuple[str, int, str], float]
 def _probe(fit: Fit, work: Work, device: str) -> float:
     """Images per second of a plain training step on random images."""
     settings, source = fit.task.settings, work.sources[fit.task]
-    size = source.size or settings.size
-    if isinstance(source.samples.images, np.ndarray) and source.size is None:
-        size = source.samples.images.shape[1]
+    channels, height, width = source.shape
     network = build(
         settings.backbone,
         weights="none",
         weights_file=None,
         classes=len(source.samples.classes),
-        channels=3,
-        size=size,
+        channels=channels,
+        size=height,
         recipe=Recipe(),
         seed=0,
     ).to(device)
     batch = settings.batch if device == "cuda" else min(settings.batch, _PROBE)
-    images = torch.rand(batch, 3, size, size, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(batch, channels, height, width, generator=torch.Generator().manual_seed(0))
     images = images.to(device)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -7,12 +7,13 @@ import errno
 import hashlib
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import joblib
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from benchmark import fit as fitting
@@ -81,32 +82,67 @@ class Work:
         """Each distinct fit once."""
         return plan.distinct_fits(self.cells)
 
+    def names(self) -> dict[str, str]:
+        """Each distinct fit in words, by its key: the first method that needs it, and where."""
+        return {f.key: _describe(f, c.method.name) for c in reversed(self.cells) for f in c.fits}
+
+    def material(
+        self,
+        tasks: Collection[Task],
+        cache: Path,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> dict[Task, fitting.Material]:
+        """What the fits of these tasks are made from; the same images are decoded once.
+
+        Args:
+            tasks: of this plan.
+            cache: folder of decoded images.
+            progress: called with (done, all) images while they are decoded.
+        """
+        decoded: dict[tuple[str, int | None], tuple[npt.NDArray[np.uint8], float]] = {}
+        made = {}
+        for task, source in self.sources.items():
+            if task not in tasks:
+                continue
+            same = source.fingerprint, source.size
+            if same not in decoded:
+                started = time.perf_counter()
+                pixels = images.load(source.samples, *same, cache, progress)
+                decoded[same] = pixels, time.perf_counter() - started
+            pixels, seconds = decoded[same]
+            made[task] = fitting.Material(
+                images=pixels,
+                labels=source.samples.labels,
+                classes=source.samples.classes,
+                ids=source.samples.ids,
+                groups=source.samples.groups,
+                posterior=source.samples.posterior,
+                parts=source.parts,
+                weights_file=source.weights_file,
+                decode_seconds=seconds,
+            )
+        return made
+
 
 @dataclass(frozen=True, eq=False)
 class _Source:
+    """Where the images of a task come from.
+
+    Attributes:
+        samples: of all parts.
+        fingerprint: of the data.
+        parts: which images are for what.
+        size: side that images are resized to; None where they stay as they are.
+        shape: of an image as the network sees it, ``(channels, height, width)``.
+        weights_file: local initial weights.
+    """
+
     samples: Samples
     fingerprint: str
     parts: folds.Parts
     size: int | None
+    shape: tuple[int, int, int]
     weights_file: Path | None
-
-    def material(
-        self, cache: Path, progress: Callable[[int, int], None] | None
-    ) -> fitting.Material:
-        """Decode the images (once; later calls find them in the cache)."""
-        started = time.perf_counter()
-        pixels = images.load(self.samples, self.fingerprint, self.size, cache, progress)
-        return fitting.Material(
-            images=pixels,
-            labels=self.samples.labels,
-            classes=self.samples.classes,
-            ids=self.samples.ids,
-            groups=self.samples.groups,
-            posterior=self.samples.posterior,
-            parts=self.parts,
-            weights_file=self.weights_file,
-            decode_seconds=time.perf_counter() - started,
-        )
 
 
 @dataclass
@@ -158,8 +194,8 @@ def prepare(request: Request) -> Work:
                     settings=settings,
                     replicate=replicate,
                 )
-                size = _size(samples, settings)
-                sources[task] = _Source(samples, fingerprint, parts, size, file)
+                size, shape = _shape(samples, settings)
+                sources[task] = _Source(samples, fingerprint, parts, size, shape, file)
                 tasks.setdefault(preset.name, []).append(task)
             _check_network(settings, sources[task])
     cells = [
@@ -200,12 +236,7 @@ def execute(
         fits = work.fits
         missing = [fit for fit in fits if request.force or not store.holds(fit.key)]
         outcome.stored = len(fits) - len(missing)
-        needed = {fit.task for fit in missing}
-        material = {
-            task: source.material(request.cache, decoding)
-            for task, source in work.sources.items()
-            if task in needed
-        }
+        material = work.material({fit.task for fit in missing}, request.cache, decoding)
         outcome.replaced = manifest.add(
             request.results,
             work.cells,
@@ -214,11 +245,12 @@ def execute(
             work.notes,
             request.command,
         )
-        for fit, reason in _train(request, missing, material, progress):
+        names = work.names()
+        for fit, reason in _train(request, missing, material, names, progress):
             if reason is None:
                 outcome.trained += 1
             else:
-                outcome.failed[describe(fit)] = reason
+                outcome.failed[names[fit.key]] = reason
         _calibrate(work.cells, store, request.force)
     except OSError as error:
         if error.errno != errno.ENOSPC:
@@ -240,17 +272,11 @@ class Progress:
     running: list[str]
 
 
-def describe(fit: Fit) -> str:
-    """A fit in words."""
-    recipe = fit.recipe
-    default = dataclasses.asdict(Recipe())
-    changed = {k: v for k, v in dataclasses.asdict(recipe).items() if default.get(k) != v}
-    name = type(recipe).__name__ if type(recipe) is not Recipe else "CrossEntropy"
-    inside = ", ".join(f"{k}={v}" for k, v in changed.items())
+def _describe(fit: Fit, method: str) -> str:
     where = f"{fit.task.dataset} {fit.task.replicate.fold}, {fit.task.settings.backbone}"
-    member = f", member {fit.member}" if fit.member else ""
+    member = f", member {fit.member + 1}" if fit.member else ""
     seed = f", seed {fit.task.replicate.seed}" if fit.task.replicate.seed else ""
-    return f"{name}({inside}) on {where}{seed}{member}"
+    return f"{method} on {where}{seed}{member}"
 
 
 def device(request: Request) -> str:
@@ -348,37 +374,36 @@ def _replicates(
         ) from error
 
 
-def _size(samples: Samples, settings: Settings) -> int | None:
-    if isinstance(samples.images, np.ndarray) and not settings.enlarge:
-        height, width = samples.images.shape[1:3]
-        if height == width and height <= settings.size:
-            return None
-    return settings.size
+def _shape(samples: Samples, settings: Settings) -> tuple[int | None, tuple[int, int, int]]:
+    """The side that images are resized to, if they are, and the shape that results."""
+    side, pixels = settings.size, samples.images
+    if not isinstance(pixels, np.ndarray):
+        return side, (3, side, side)
+    height, width, channels = pixels.shape[1:]
+    if not settings.enlarge and height == width <= side:
+        return None, (channels, height, width)
+    return side, (channels, side, side)
 
 
 def _check_network(settings: Settings, source: _Source) -> None:
     """Build the network and make half a step, so that what cannot work is said before training."""
-    pixels = source.samples.images
-    shape = (3, settings.size, settings.size)
-    if isinstance(pixels, np.ndarray):
-        height, width = pixels.shape[1:3] if source.size is None else (source.size, source.size)
-        shape = (pixels.shape[3], height, width)
+    channels, height, width = source.shape
     made = network.build(
         settings.backbone,
         weights=settings.weights,
         weights_file=source.weights_file,
         classes=len(source.samples.classes),
-        channels=shape[0],
-        size=shape[1],
+        channels=channels,
+        size=height,
         recipe=Recipe(),
         seed=0,
     )
     try:
-        made(torch.zeros(min(settings.batch, 2), *shape)).sum().backward()
+        made(torch.zeros(min(settings.batch, 2), *source.shape)).sum().backward()
     except (RuntimeError, ValueError, AssertionError) as error:
         raise InputError(
             f"backbone {settings.backbone} cannot be trained on batches of {settings.batch} images "
-            f"of {shape[1]}x{shape[2]} pixels: {str(error).splitlines()[0]}"
+            f"of {height}x{width} pixels: {str(error).splitlines()[0]}"
         ) from error
 
 
@@ -389,6 +414,7 @@ def _train(
     request: Request,
     missing: list[Fit],
     material: dict[Task, fitting.Material],
+    names: dict[str, str],
     progress: Callable[[Progress], None],
 ) -> Iterator[tuple[Fit, str | None]]:
     at_once = jobs(request)
@@ -397,7 +423,7 @@ def _train(
 
     def tasks() -> Iterator[object]:
         for fit in missing:
-            state.running.append(describe(fit))
+            state.running.append(names[fit.key])
             progress(state)
             yield joblib.delayed(_one)(fit, material[fit.task], request.store, where, at_once)
 
@@ -410,7 +436,7 @@ def _train(
         )
         for fit, reason in parallel(tasks()):
             state.done += 1
-            state.running.remove(describe(fit))
+            state.running.remove(names[fit.key])
             progress(state)
             yield fit, reason
 

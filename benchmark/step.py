@@ -13,9 +13,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark.api import Recipe
+from benchmark.cost import flop_counter
 from benchmark.network import Network, seeded
 from benchmark.presets import Settings
 
@@ -103,7 +103,7 @@ class Step:
         """
         saved = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
         with seeded(0):
-            with FlopCounterMode(display=False) as counter:
+            with flop_counter() as counter:
                 self._differentiate(images, targets)
             self.flops_per_image = counter.get_total_flops() / len(images)
             for self.mode in ways:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
 from benchmark import cost, fit, leaderboard, registry, run
 from benchmark.api import Recipe
@@ -70,6 +71,27 @@ def test_the_peak_of_memory_is_that_of_the_work_since():
     small.close()
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [nn.Conv2d(8, 12, 3, stride=2), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 12, 3, groups=4),
+     nn.ConvTranspose2d(8, 12, 3), nn.ConvTranspose2d(8, 12, 3, groups=4)],
+)  # fmt: skip
+@pytest.mark.parametrize("images_need_gradient", [True, False])
+def test_each_gradient_of_a_convolution_takes_as_many_operations_as_itself(
+    layer, images_need_gradient
+):
+    images = torch.rand(2, 8, 9, 9, requires_grad=images_need_gradient)
+    with cost.flop_counter() as forward:
+        out = layer(images)
+    inside = out if isinstance(layer, nn.Conv2d) else images
+    positions = inside[:, 0].numel()
+    assert forward.get_total_flops() == 2 * positions * layer.weight.numel()
+    with cost.flop_counter() as backward:
+        out.sum().backward()
+    gradients = 1 + images_need_gradient
+    assert backward.get_total_flops() == gradients * forward.get_total_flops()
+
+
 def test_flops_and_parameters_are_those_of_the_layers(pair):
     forward = 2 * (144 * 9 * 16 + 36 * 9 * 16 * 32 + 9 * 9 * 32 * 64 + 576 * 3)
     convolutions = 9 * (16 + 16 * 32 + 32 * 64) + 2 * (16 + 32 + 64)
@@ -126,7 +148,7 @@ def recorded(tmp_path_factory):
     )  # fmt: skip
     work = run.prepare(asked)
     (wanted,) = work.fits
-    material = work.sources[wanted.task].material(folder, None)
+    material = work.material([wanted.task], folder)[wanted.task]
     threads = torch.get_num_threads()
     assert fit.make(wanted, material, asked.store, "cpu", share=2) is None
     torch.set_num_threads(threads)

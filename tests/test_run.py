@@ -89,7 +89,7 @@ def test_a_diverging_fit_is_marked_and_the_others_go_on(tmp_path):
     outcome = execute(asked)
     assert outcome.trained == 2
     ((fit, reason),) = outcome.failed.items()
-    assert "weight=1e+38" in fit
+    assert fit.startswith("dca[weight=1e")
     assert "diverged" in reason
     again = execute(asked)  # it is tried again, the others are not
     assert (again.trained, again.stored, len(again.failed)) == (0, 2, 1)

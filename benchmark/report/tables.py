@@ -258,9 +258,10 @@ def details(board: Board) -> list[tuple[str, Grid, str]]:
     """Title, table and note of all that stands beneath a leaderboard; none without rows."""
     found = (
         (f"Paired differences to {board.against}", differences(board),
-         difference_note(board, f"Method minus {board.against}")),
+         difference_note(board, f"Method minus {board.against}", "all methods")),
         ("Paired differences to the best", differences_to_best(board),
-         difference_note(board, "Method minus the best one of the column")),
+         difference_note(board, "Method minus the best one of the column",
+                         "all pairs, as the best was chosen from the same data")),
         ("Replicates and training", over_training(board), training_note(board)),
     )  # fmt: skip
     return [part for part in found if part[1][1]]
@@ -277,12 +278,12 @@ def over_training(board: Board) -> Grid:
     ]
 
 
-def difference_note(board: Board, what: str) -> str:
-    """What a table of differences shows."""
+def difference_note(board: Board, what: str, family: str) -> str:
+    """What a table of differences shows, and for how many comparisons p is corrected."""
     return (
         f"{what}, paired on the same images, with its {board.coverage} interval, effect size d "
         "(the difference in standard deviations of one image's), and p after Holm's correction "
-        "for all methods."
+        f"for {family}."
     )
 
 

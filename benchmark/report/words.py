@@ -22,7 +22,11 @@ FOOTNOTES = (
         "inside the noise floor: a perfectly calibrated model would score as high by chance on "
         "as many images.",
     ),
-    (FEW_ERRORS, "fewer than 30 errors: intervals may cover less than they say."),
+    (
+        FEW_ERRORS,
+        "fewer than 30 errors, or errors in fewer than 10 groups: intervals may cover less than "
+        "they say.",
+    ),
 )
 
 

@@ -145,7 +145,7 @@ def test_a_fit_runs_at_the_speed_of_a_bare_loop(
     """At least 0.92 of its images per second."""
     asked, work = planned("cross-entropy", dataset, "quick[epochs=5]", tmp_path, folds=3)
     fit = work.fits[0]
-    material = work.sources[fit.task].material(asked.cache, None)
+    material = work.material([fit.task], asked.cache)[fit.task]
 
     def ours() -> None:
         net = build(fit, material)
@@ -176,9 +176,7 @@ def test_the_default_run_wastes_little(
     have started and imported before.
     """
     _, work = planned("all", dataset, "quick", tmp_path, folds)
-    material = {
-        task: source.material(tmp_path / "cache", None) for task, source in work.sources.items()
-    }
+    material = work.material(work.sources, tmp_path / "cache")
     plain = {fit.task: fit for fit in reversed(work.fits) if type(fit.recipe) is Recipe}
 
     def reference(fits: Sequence[Fit] = work.fits) -> None:
