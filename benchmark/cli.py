@@ -241,14 +241,23 @@ def _guard(options: argparse.Namespace) -> int:
 
     if bool(options.reason) != options.update:
         raise InputError("--update and --reason TEXT go together: a new baseline needs a reason")
-    if options.update:
-        report = guard.update(options.baseline, options.reason, say)
-        if report.exit_code == 1:
-            print(report.render(options.format))
-            return 1
+    try:
+        if options.update:
+            report = guard.update(options.baseline, options.reason, say)
+        else:
+            report = guard.check(options.baseline, say)
+    except (InputError, OSError):
+        raise
+    except Exception as error:  # exit code 1 would say that something was found to be worse
+        import traceback
+
+        traceback.print_exception(error)
+        raise InputError(
+            f"this tree cannot be compared, it fails ({type(error).__name__})"
+        ) from error
+    if options.update and report.exit_code != 1:
         print(f"A new baseline is in {options.baseline}: look at its difference, and commit it.")
         return 0
-    report = guard.check(options.baseline, say)
     print(report.render(options.format))
     return report.exit_code
 

@@ -404,6 +404,17 @@ def test_a_method_that_is_gone_stops_the_guard(monkeypatch, capsys):
     assert "unknown method 'focal'" in capsys.readouterr().err
 
 
+def test_a_tree_that_fails_is_not_compared(monkeypatch, capsys):
+    def broken(*_):
+        raise TypeError("a bug")
+
+    monkeypatch.setattr(guard, "check", broken)
+    assert cli.main(["guard", "--baseline", str(COMMITTED)]) == 2
+    said = capsys.readouterr().err
+    assert "in broken" in said  # where the bug is
+    assert said.splitlines()[-1] == "error: this tree cannot be compared, it fails (TypeError)"
+
+
 def test_a_changed_measure_breaks_the_invariant(committed, monkeypatch):
     monkeypatch.setattr(scores, "value", lambda metric, p, labels: 0.5)
     assert {row.verdict for row in guard.measured_rows(committed)} == {"broken"}
