@@ -98,7 +98,10 @@ def _run(options: argparse.Namespace) -> int:
     )
     for fit, reason in outcome.failed.items():
         print(f"failed: {fit}: {reason}", file=sys.stderr)
-    console.print("making the tables, figures and the page ...", highlight=False)
+    console.print(
+        f"making the tables, figures and the page of all that {options.results} holds ...",
+        highlight=False,
+    )
     if outcome.replaced:
         console.print(
             f"{outcome.replaced} cells made with other settings or data left the leaderboard; "
@@ -285,12 +288,13 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _data_prepare(options: argparse.Namespace) -> int:
+    from rich.console import Console
     from rich.progress import Progress
 
     from benchmark import fetch, registry
 
     for dataset in registry.select_datasets(options.names):
-        with Progress(transient=True) as bar:
+        with Progress(transient=True, console=Console(stderr=True)) as bar:
             task = bar.add_task(dataset.name, total=None)
             advance = functools.partial(_advance, bar, task)
             check = fetch.prepare(dataset, options.data_root, advance)

@@ -102,6 +102,8 @@ def select_datasets(text: str) -> list[Dataset]:
             found = [dataclasses.replace(family, name=typed, argument=argument)]
         else:
             plain = {n: d for n, d in datasets().items() if n[-1] not in ":/"}
+            if typed != "all" and not any(c in typed for c in "*?"):
+                _look_up(typed, datasets(), "data set")  # its message names csv: and the like too
             found = _match(typed, plain, "data set")
         for dataset in found:
             label = _label(dataset.name, parameters)
