@@ -153,7 +153,7 @@ def regenerate(
         dataclasses.replace(tables, notes=(*content.missing, *tables.notes, *notes)),
         content.predictions,
         content.costs,
-        [{"name": name, **definition} for name, definition in listing.methods.items()],
+        listing.definitions(),
         {"command": "; ".join(listing.commands), **content.environment},
         reference,
         alpha,

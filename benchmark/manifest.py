@@ -54,7 +54,7 @@ class Manifest:
 
     Attributes:
         entries: in the order of the first request.
-        methods: summary, paper and parameters by name.
+        methods: summary, paper, and parameters under each preset, by name.
         datasets: summary, paper and licence by name.
         presets: every number and the note, by name.
         notes: sentences on the splits, by data set.
@@ -89,11 +89,13 @@ class Manifest:
         entries = {entry.cell: entry for entry in (*kept, *new)}
         methods = dict(self.methods)
         for cell in cells:
-            methods[cell.method.name] = {
-                "summary": cell.method.summary,
-                "paper": cell.method.paper,
-                "parameters": parameters_of(cell.method)
-                | {"calibrator": cell.method.calibrator or "none"},
+            method = cell.method
+            values = parameters_of(method) | {"calibrator": method.calibrator or "none"}
+            methods[method.name] = {
+                "summary": method.summary,
+                "paper": method.paper,
+                "parameters": methods.get(method.name, {}).get("parameters", {})
+                | {cell.task.preset: values},
             }
         return Manifest(
             tuple(entries.values()),
@@ -111,6 +113,27 @@ class Manifest:
             dict(self.notes) | dict(notes),
             tuple(dict.fromkeys((*self.commands, command))),
         )
+
+    def definitions(self) -> list[dict[str, Any]]:
+        """Each method with its summary, paper and parameters, where they differ of each preset."""
+
+        def value(of: Mapping[str, Mapping[str, Any]], key: str) -> Any:
+            found = {preset: values.get(key) for preset, values in of.items()}
+            if len(set(map(str, found.values()))) == 1:
+                return next(iter(found.values()))
+            return ", ".join(f"{value} ({preset})" for preset, value in found.items())
+
+        return [
+            {
+                "name": name,
+                **about,
+                "parameters": {
+                    key: value(about["parameters"], key)
+                    for key in dict.fromkeys(k for v in about["parameters"].values() for k in v)
+                },
+            }
+            for name, about in self.methods.items()
+        ]
 
     def restrict(self, datasets: set[str]) -> Manifest:
         """The part of this manifest that concerns some data sets."""
