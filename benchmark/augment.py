@@ -105,7 +105,7 @@ def apply(images: Tensor, operation: Tensor, magnitude: Tensor) -> Tensor:
     parameters = _coefficients(operation, magnitude, *images.shape[2:])
     parameters[:, 0] = parameters[:, 0].where(warps, magnitude)
 
-    where, rows = _send(order, images.device), _send(parameters[order], images.device)
+    where, rows = send(order, images.device), send(parameters[order], images.device)
     piece = max(1, CACHE_BYTES // images[0].numel()) if images.is_cpu else len(images)
     changed = torch.empty_like(images, memory_format=torch.contiguous_format)
     end = 0
@@ -114,7 +114,7 @@ def apply(images: Tensor, operation: Tensor, magnitude: Tensor) -> Tensor:
         for first in range(start, end, piece):
             some = slice(first, min(first + piece, end))
             changed[some] = _CHANGES[name](images.index_select(0, where[some]), rows[some])
-    return changed.index_select(0, _send(order.argsort(), images.device))
+    return changed.index_select(0, send(order.argsort(), images.device))
 
 
 def _magnitudes() -> Tensor:
@@ -131,7 +131,7 @@ def _within(operation: Tensor, operations: range) -> Tensor:
     return (operation >= operations.start) & (operation < operations.stop)
 
 
-def _send(tensor: Tensor, device: torch.device) -> Tensor:
+def send(tensor: Tensor, device: torch.device) -> Tensor:
     """Copy to the device without waiting for it, which takes pinned memory on a GPU."""
     if device.type == "cuda":
         tensor = tensor.pin_memory()

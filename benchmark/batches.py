@@ -32,6 +32,7 @@ class Batches:
         device: where batches go. On a GPU the images live there as uint8 if they fit; if not,
             they are read into pinned memory while the GPU is at work on those before.
         precision: ``bf16`` runs networks under autocast on a GPU.
+        share: up to how many fits share the GPU.
     """
 
     def __init__(
@@ -40,14 +41,15 @@ class Batches:
         normalisation: Normalisation,
         device: torch.device,
         precision: str = "float32",
+        share: int = 1,
     ) -> None:
         self.images = images
         self.device = device
         self.precision = precision
         self.on_gpu = device.type == "cuda"
         self.resident: Tensor | None = None
-        if self.on_gpu and images.nbytes < 0.5 * torch.cuda.mem_get_info(device)[0]:
-            self.resident = torch.from_numpy(np.array(images)).to(device)
+        if self.on_gpu:
+            self.resident = _upload(images, device, share)
         shape = (1, -1, 1, 1)
         self._scale = (
             torch.tensor([1 / (255 * s) for s in normalisation.std]).view(shape).to(device)
@@ -109,7 +111,7 @@ class Batches:
     def _pixels(self, where: Tensor) -> Tensor:
         """Uint8 images on the device, without waiting for it."""
         if self.resident is not None:
-            return self.resident[send(where, self.device)]
+            return self.resident[augmentation.send(where, self.device)]
         return self._read(where).to(self.device, non_blocking=True)
 
     def _read(self, where: Tensor) -> Tensor:
@@ -137,8 +139,23 @@ class Batches:
             return self._normalise(torch.from_numpy(np.array(self.images)))
 
 
-def send(tensor: Tensor, device: torch.device) -> Tensor:
-    """Copy to the device without waiting for it, which takes pinned memory on a GPU."""
-    if device.type == "cuda":
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
+_uploaded: dict[tuple[str, torch.device], Tensor] = {}
+
+
+def _upload(images: npt.NDArray[np.uint8], device: torch.device, share: int) -> Tensor | None:
+    """The images on the GPU, if they take less than half of a fit's share of what is free.
+
+    What was decoded into a file stays for the fits that follow in this process, such as the
+    other members of an ensemble.
+    """
+    key = (str(getattr(images, "filename", None)), device)
+    if key in _uploaded:
+        return _uploaded[key]
+    _uploaded.clear()
+    torch.cuda.empty_cache()  # what earlier fits gave back is free, too
+    if images.nbytes > 0.5 * torch.cuda.mem_get_info(device)[0] / share:
+        return None
+    pixels = torch.from_numpy(np.array(images)).to(device)
+    if isinstance(images, np.memmap):
+        _uploaded[key] = pixels
+    return pixels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import platform
 import time
@@ -9,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,6 @@ from benchmark.predict import batch_views, log_probs, pool
 PREDICT_BATCH = 256
 PREDICT_BYTES = 2**26  # of floats at once on the CPU: larger batches take memory and gain nothing
 _SECONDS = 0.03  # what is quicker is timed repeatedly
-_Result = TypeVar("_Result")
 
 
 class Stopwatch:
@@ -81,16 +81,23 @@ def synchronise(device: torch.device) -> None:
 
 
 class PeakMemory:
-    """Peak memory since the object was made, in MiB: of this process and of the GPU."""
+    """Peak memory since the object was made, in MiB: of this process and of the GPU.
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    Args:
+        device: what computes.
+        images: bytes of images that are kept on the GPU; no method needs them there.
+    """
+
+    def __init__(self, device: torch.device, images: int = 0) -> None:
+        self.device, self.images = device, images
         try:  # Linux: forget the peak of earlier work in this process
             Path("/proc/self/clear_refs").write_text("5")
             self._host = True
         except OSError:
             self._host = False
         if device.type == "cuda":
+            gc.collect()  # what earlier work left in cycles is none of this one's
+            torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(device)
 
     def read(self) -> dict[str, float]:
@@ -101,7 +108,8 @@ class PeakMemory:
             line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
             peaks["host"] = int(line.split()[1]) / 1024
         if self.device.type == "cuda":
-            peaks["device"] = torch.cuda.max_memory_allocated(self.device) / 2**20
+            peak = torch.cuda.max_memory_allocated(self.device) - self.images
+            peaks["device"] = peak / 2**20
         return peaks
 
 
@@ -119,32 +127,25 @@ def precisely(device: torch.device, precision: str) -> AbstractContextManager[No
     return flags
 
 
-def predictions(
-    network: Network, batches: Batches, index: IntArray, *, passes: int, seed: int, repeat: bool
-) -> tuple[FloatArray, dict[str, float]]:
-    """Predict a part at a fixed large batch, and take the time.
+def throughput(
+    network: Network, batches: Batches, index: IntArray, passes: int
+) -> dict[str, float]:
+    """Images predicted per second, warm, from indices to results on the host.
 
     Args:
         network: trained.
         batches: where the images come from.
-        index: ``(n,)`` which images.
+        index: ``(n,)`` which images; one large batch of them is predicted again and again.
         passes: stochastic passes with dropout.
-        seed: of the dropout masks.
-        repeat: whether to warm up, and to predict as often as a stable time needs.
-
-    Returns:
-        ``(n, classes)`` log-probabilities, and images per second: warm, synchronised, from
-        indices to results on the host.
     """
-    batch = predict_batch(batches)
+    index = index[: predict_batch(batches)]
 
-    def work(part: IntArray) -> FloatArray:
-        return log_probs(network, batches, part, passes=passes, batch=batch, seed=seed)
+    def work() -> FloatArray:
+        return log_probs(network, batches, index, passes=passes, batch=len(index), seed=0)
 
-    if repeat:
-        work(index[:batch])
-    predicted, seconds = _repeat(lambda: work(index), 1, 50 if repeat else 1)
-    return predicted, {"predict_images_per_second": len(index) / float(np.median(seconds))}
+    work()  # warm-up
+    seconds = _repeat(work, 5, 50)
+    return {"predict_images_per_second": len(index) / float(np.median(seconds))}
 
 
 def predict_batch(batches: Batches) -> int:
@@ -164,23 +165,21 @@ def latency(network: Network, batches: Batches, index: IntArray, passes: int) ->
             return pool(batch_views(network, batches, index[:1], passes)).cpu()
 
         work()  # warm-up
-        _, seconds = _repeat(work, 20, 50)
+        seconds = _repeat(work, 20, 50)
     return {
         "latency_ms": 1000 * float(np.median(seconds)),
         "latency_95_ms": 1000 * float(np.percentile(seconds, 95)),
     }
 
 
-def _repeat(
-    work: Callable[[], _Result], at_least: int, at_most: int
-) -> tuple[_Result, list[float]]:
-    """Time some work, whose result is on the host, as often as a stable median needs."""
+def _repeat(work: Callable[[], object], at_least: int, at_most: int) -> list[float]:
+    """Seconds of some work, whose result is on the host, as often as a stable median needs."""
     seconds: list[float] = []
     while len(seconds) < at_least or (sum(seconds) < _SECONDS and len(seconds) < at_most):
         started = time.perf_counter()
-        result = work()
+        work()
         seconds.append(time.perf_counter() - started)
-    return result, seconds
+    return seconds
 
 
 def flop_counter() -> FlopCounterMode:

@@ -19,6 +19,7 @@ from benchmark.batches import Batches
 from benchmark.folds import Parts
 from benchmark.network import build
 from benchmark.plan import Fit
+from benchmark.predict import log_probs
 from benchmark.store import Record, Store
 from benchmark.train import DivergedError, train
 
@@ -83,7 +84,6 @@ def _record(fit: Fit, material: Material, device: torch.device, share: int) -> R
     settings, parts = fit.task.settings, material.parts
     images = material.images
     seed = fit.task.seed("member", fit.member)
-    memory = cost.PeakMemory(device)
     network = build(
         settings.backbone,
         weights=settings.weights,
@@ -94,7 +94,9 @@ def _record(fit: Fit, material: Material, device: torch.device, share: int) -> R
         recipe=fit.recipe,
         seed=seed,
     ).to(device)
-    batches = Batches(images, network.normalisation, device, settings.precision)
+    batches = Batches(images, network.normalisation, device, settings.precision, share)
+    resident = 0 if batches.resident is None else batches.resident.nbytes
+    memory = cost.PeakMemory(device, resident)
     stopwatch, warming = cost.Stopwatch(device), cost.Stopwatch(device)
     step = train(
         network,
@@ -118,23 +120,23 @@ def _record(fit: Fit, material: Material, device: torch.device, share: int) -> R
         "decode_seconds": material.decode_seconds,
         "train_flops_per_image": step.flops_per_image,
     }
-    if stopwatch.joules is not None and share == 1:  # counted for the whole device
+    if stopwatch.joules and share == 1:  # counted for the whole device
         costs["train_energy_joules"] = stopwatch.joules
     costs |= {f"{where}_memory_mib": peak for where, peak in memory.read().items()}
     mode = step.mode
     del step  # its gradients are no part of what prediction needs
     network.zero_grad(set_to_none=True)
-    memory = cost.PeakMemory(device)
+    memory = cost.PeakMemory(device, resident)
     arrays: dict[str, Any] = {}
     for part in ("calibration", "test"):
         index = getattr(parts, part)
-        arrays[f"{part}_log_probs"], speed = cost.predictions(
+        arrays[f"{part}_log_probs"] = log_probs(
             network,
             batches,
             index,
             passes=fit.passes,
+            batch=cost.predict_batch(batches),
             seed=fit.task.seed("member", fit.member, part),
-            repeat=part == "test",
         )
         arrays[f"{part}_labels"] = material.labels[index].astype(np.int64)
         arrays[f"{part}_ids"] = material.ids[index]
@@ -142,9 +144,9 @@ def _record(fit: Fit, material: Material, device: torch.device, share: int) -> R
             arrays[f"{part}_groups"] = material.groups[index]
         if material.posterior is not None:
             arrays[f"{part}_posterior"] = material.posterior[index].astype(np.float32)
-    costs |= speed  # of the test part
     costs |= {f"predict_{where}_memory_mib": peak for where, peak in memory.read().items()}
     costs |= cost.size(network, batches, parts.test, fit.passes)
+    costs |= cost.throughput(network, batches, parts.test, fit.passes)
     costs |= cost.latency(network, batches, parts.test, fit.passes)
     if not all(np.isfinite(a).all() for n, a in arrays.items() if n.endswith("log_probs")):
         raise DivergedError("the last steps left predictions that are not finite")
@@ -157,6 +159,7 @@ def _record(fit: Fit, material: Material, device: torch.device, share: int) -> R
         "seed": seed,
         "environment": environment(device),
         "step": mode,
+        "images_on_device": resident > 0,
         "predict_batch": cost.predict_batch(batches),
         "costs": costs,
         "fits_at_once": share,

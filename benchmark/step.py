@@ -58,7 +58,7 @@ class Step:
         autocast: Callable[[], AbstractContextManager[object]],
     ) -> None:
         self.network, self.recipe, self.weights, self.autocast = network, recipe, weights, autocast
-        self.forward: Callable[[Tensor, Tensor], Tensor] = self._loss
+        self._compiled: Callable[[Tensor, Tensor], Tensor] | None = None
         self.total = torch.zeros((), device=weights.device)
         self.mode: Mode = "eager"
         self.flops_per_image = 0.0
@@ -113,7 +113,7 @@ class Step:
                 except torch.OutOfMemoryError:
                     raise
                 except Exception:
-                    self.forward, self._replay = self._loss, None
+                    self._compiled = self._replay = None
                     if self.mode == ways[-1]:
                         raise
         self.network.load_state_dict(saved)
@@ -127,7 +127,7 @@ class Step:
             return
         if self.mode == "compiled":
             torch.compiler.reset()  # or the ninth method of a process would not be compiled
-            self.forward = torch.compile(self._loss, dynamic=False)
+            self._compiled = torch.compile(self._loss, dynamic=False)
         self._images, self._targets = images.clone(), targets.clone()
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
@@ -147,7 +147,7 @@ class Step:
         self.total += loss
 
     def _differentiate(self, images: Tensor, targets: Tensor) -> Tensor:
-        loss = self.forward(images, targets)
+        loss = (self._compiled or self._loss)(images, targets)
         for parameter in self.parameters:  # the optimiser's zero_grad takes ten times as long
             parameter.grad = None
         loss.backward()  # type: ignore[no-untyped-call]

@@ -52,7 +52,7 @@ def train(
         settings: everything else.
         seed: of the data order, the augmentation, mixing and dropout: each has its own stream,
             so a method that draws more does not change what the others see.
-        stopwatch: runs while steps are made.
+        stopwatch: runs while steps are made, and while a checkpoint is chosen.
         warming: runs during the warm-up and compilation before them, which leaves no trace.
         ways: how to run a step, the first that works; what suits the device by default.
 
@@ -105,9 +105,10 @@ def train(
                 )
             ends_cycle = (epoch + 1) % (settings.epochs // settings.cycles) == 0
             if settings.select == "auc" and ends_cycle:
-                auc = _auc(network, batches, labels, calibration_index, settings.batch)
-                if auc > best_auc:
-                    best_auc, best_state = auc, copy.deepcopy(network.state_dict())
+                with stopwatch:
+                    auc = _auc(network, batches, labels, calibration_index, settings.batch)
+                    if auc > best_auc:
+                        best_auc, best_state = auc, copy.deepcopy(network.state_dict())
     if best_state is not None:
         network.load_state_dict(best_state)
     return step

@@ -102,6 +102,20 @@ def test_what_does_not_fit_on_the_gpu_is_read_ahead_in_order(monkeypatch):
     assert read == ORDER.tolist()
 
 
+def test_decoded_images_are_uploaded_once_if_they_fit(monkeypatch, tmp_path):
+    """What a GPU does, on the CPU."""
+    free = 2 * pixels().nbytes + 2
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, free))
+    np.save(tmp_path / "images.npy", pixels())
+    mapped, other = (np.load(tmp_path / "images.npy", mmap_mode="r") for _ in range(2))
+    first = module._upload(mapped, CPU, share=1)
+    assert torch.equal(first, torch.from_numpy(pixels()))
+    assert module._upload(other, CPU, share=1) is first
+    alone = module._upload(pixels(), CPU, share=1)
+    assert module._upload(pixels(), CPU, share=1) is not alone
+    assert module._upload(pixels(), CPU, share=2) is None
+
+
 def test_read_only_images_and_memory_maps_are_taken(memory, tmp_path):
     np.save(tmp_path / "images.npy", pixels())
     mapped = np.load(tmp_path / "images.npy", mmap_mode="r", allow_pickle=False)

@@ -1,9 +1,11 @@
 import dataclasses
+import weakref
 from pathlib import Path
 
 import pytest
 import torch
 
+from benchmark import network as module
 from benchmark.api import InputError, Recipe
 from benchmark.network import build, read_weights, seeded
 from benchmark.predict import pool, views
@@ -186,3 +188,31 @@ def test_real_imagenet_weights_in_a_local_file():
     assert torch.equal(net.trunk.model.conv_stem.weight, first)
     running = net.trunk.model.bn1.running_var
     assert not torch.allclose(running, torch.ones_like(running))
+
+
+@pytest.mark.parametrize("passes", [1, 3])
+def test_logits_are_float32_under_autocast(passes):
+    net = network("small", recipe=Recipe(heads=2, dropout=0.2))
+    features = torch.rand(4, 576)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = features.bfloat16()
+        torch.manual_seed(1)
+        given = net.classify(rounded, passes, stochastic=True)
+    torch.manual_seed(1)
+    expected = net.classify(rounded.float(), passes, stochastic=True)
+    assert given.dtype == torch.float32
+    assert torch.equal(given, expected)
+
+
+def test_many_heads_need_no_memory_of_whole_networks(monkeypatch):
+    alive = []
+    make = module._small
+
+    def counted(*sizes):
+        parts = make(*sizes)
+        alive.append(weakref.ref(parts[0]))
+        return parts
+
+    monkeypatch.setattr(module, "_small", counted)
+    net = network("small", recipe=Recipe(heads=5))
+    assert [trunk() for trunk in alive] == [net.trunk, None, None, None, None]

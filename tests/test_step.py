@@ -1,4 +1,6 @@
 import dataclasses
+import gc
+import weakref
 
 import pytest
 import torch
@@ -147,3 +149,17 @@ def test_a_graph_steps_as_eager_operations_do(text):
             made(*(part.to(device) for part in batch(k)), rate)
     torch.testing.assert_close(state(networks[1]), state(networks[0]), rtol=1e-3, atol=1e-5)
     assert steps[1].total.item() == pytest.approx(steps[0].total.item(), rel=1e-3)
+
+
+def test_a_step_that_is_done_with_keeps_nothing_alive():
+    net = network(Recipe())
+    made = step(net)
+    made.warm_up(*batch(), ["eager"])
+    made(*batch(), 0.1)
+    momentum = weakref.ref(next(iter(made.optimizer.state.values()))["momentum_buffer"])
+    gc.disable()
+    try:
+        del made
+        assert momentum() is None
+    finally:
+        gc.enable()
