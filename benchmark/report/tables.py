@@ -175,7 +175,10 @@ def ratio_note(board: Board) -> str:
     """What ``×`` refers to."""
     if not any(not math.isnan(c.ratio) for r in board.rows for c in r.costs.values()):
         return ""
-    return f"(×) is the ratio to {board.cost_reference} on the same hardware, with as many fits at once."
+    return (
+        f"(×) is the ratio to {board.cost_reference} on the same hardware, with as many fits at "
+        "once."
+    )
 
 
 def small_print(boards: Sequence[Board], tables: Tables) -> list[str]:
