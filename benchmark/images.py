@@ -126,7 +126,7 @@ def clear(cache_dir: Path) -> int:
 
     What a run is building or working on stays.
     """
-    patterns = ("*.npy", "hashes-*.json", "*.tmp")
+    patterns = ("*.npy", "hashes-*.json", "*.tmp", "*.lock")
     return sum(_remove(path) for pattern in patterns for path in cache_dir.glob(pattern))
 
 
@@ -246,7 +246,7 @@ def _open_checked(path: Path, n: int) -> Pixels | None:
 
 def _evict(cache_dir: Path, limit_bytes: int) -> None:
     """Delete what killed runs left, and what was not used for longest until the limit is kept."""
-    for path in cache_dir.glob("*.tmp"):
+    for path in (*cache_dir.glob("*.tmp"), *cache_dir.glob("*.lock")):
         _remove(path)
     files = []
     for path in cache_dir.glob("*.npy"):
@@ -287,23 +287,26 @@ def _has_name(file: BinaryIO, path: Path) -> bool:
 def _part(path: Path) -> Iterator[BinaryIO]:
     """A file written beside the one that it will be; who else wants to write it waits."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".tmp")
-    with closing(_locked(part, "a+b", fcntl.LOCK_EX)) as file:
+    part, turn = path.with_suffix(".tmp"), path.with_suffix(".lock")
+    # Two locks: that on the part goes on as that of the finished file, for which nobody waits.
+    with (
+        closing(_locked(turn, "ab", fcntl.LOCK_EX)),
+        closing(_locked(part, "a+b", fcntl.LOCK_SH)) as file,
+    ):
         file.seek(0)
         file.truncate()  # what a killed run left
         try:
             yield file
         finally:
-            if _has_name(file, part):
-                part.unlink()
+            part.unlink(missing_ok=True)
+            turn.unlink(missing_ok=True)
 
 
 def _finish(file: BinaryIO, path: Path) -> None:
-    """Give a complete file its name. It stays locked, so that nobody deletes it before its use."""
+    """Give a complete file its name."""
     file.flush()
     os.fsync(file.fileno())
     path.with_suffix(".tmp").replace(path)
-    fcntl.flock(file, fcntl.LOCK_SH)
 
 
 def _remove(path: Path) -> int:

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -133,6 +134,22 @@ def test_two_processes_may_build_at_once(tmp_path):
         jobs = [(samples, tmp_path / "cache")] * 2
         assert pool.starmap(_load_in_process, jobs) == [expected] * 2
     assert not list((tmp_path / "cache").glob("*.tmp"))
+
+
+def test_who_waited_for_a_file_need_not_wait_until_its_builder_is_through(tmp_path):
+    samples = samples_of(write(tmp_path / "in"))
+    waiting = []
+
+    def load_in_parallel(*_):
+        waiting.append(pool.submit(images.load, samples, "f" * 64, 6, tmp_path / "cache"))
+        time.sleep(0.2)  # so that it waits
+
+    with ThreadPoolExecutor(1) as pool:
+        mine = images.load(samples, "f" * 64, 6, tmp_path / "cache", load_in_parallel)
+        try:
+            assert waiting[0].result(timeout=5).shape == mine.shape
+        finally:
+            del mine
 
 
 def test_a_missing_or_corrupt_image_is_named_and_leaves_no_debris(tmp_path):
