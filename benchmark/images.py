@@ -1,21 +1,23 @@
 """Images decoded and resized once, into a checked uint8 cache that is memory-mapped.
 
 A cache file is an ordinary ``.npy`` file followed by the SHA-256 of all its bytes. It is written
-under another name and renamed when complete, so that a reader, or a second run that builds the
-same file, never sees half of it.
+under another name and renamed when complete, so that a reader never sees half of it.
+
+Several runs may share a cache. Who builds a file or works on it holds a lock on the file itself,
+which ends with the process at the latest; a file is deleted only by who can lock it for himself.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -95,7 +97,7 @@ def load(
 
     Returns:
         ``(n, channels, height, width)`` uint8; memory-mapped, or in memory if a small array had to
-        be neither decoded nor resized.
+        be neither decoded nor resized. While the mapping lives, no run deletes the file.
 
     Raises:
         InputError: an image is missing or corrupt (named), the images differ in size although
@@ -112,25 +114,20 @@ def load(
     path = cache_dir / f"{fingerprint[:32]}-{size or 'native'}.npy"
     cached = _open_checked(path, len(images))
     if cached is None:
-        _build(path, images, size, progress)
-        cached = _open_checked(path, len(images))
-        _evict(cache_dir, limit_bytes, keep=path)
-    if cached is None:
-        raise InputError(f"{path} cannot be read back after it was written: check the disk")
+        cached = _build(path, images, size, progress)
+        _evict(cache_dir, limit_bytes)
     with suppress(OSError):  # another's cache may be readable only
         os.utime(path)
     return cached
 
 
 def clear(cache_dir: Path) -> int:
-    """Delete every cached array, remembered hash and unfinished file; returns the bytes freed."""
-    freed = 0
-    for path in (
-        p for pattern in ("*.npy", "hashes-*.json", "*.tmp") for p in cache_dir.glob(pattern)
-    ):
-        freed += path.stat().st_size
-        path.unlink()
-    return freed
+    """Delete cached arrays, remembered hashes and unfinished files; returns the bytes freed.
+
+    What a run is building or working on stays.
+    """
+    patterns = ("*.npy", "hashes-*.json", "*.tmp", "*.lock")
+    return sum(_remove(path) for pattern in patterns for path in cache_dir.glob(pattern))
 
 
 # --- the hashes of files -------------------------------------------------------------------
@@ -163,8 +160,9 @@ def _file_hashes(
     found = dict(_in_threads(examine, paths, progress))
     if memo is not None and found != known:
         try:
-            with _replacing(memo) as file:
+            with _part(memo) as file:
                 file.write(json.dumps(found).encode())
+                _finish(file, memo)
         except OSError as error:
             raise InputError(f"cannot write {memo} ({error.strerror}): free some space") from error
     return [str(found[str(path.absolute())][2]) for path in paths]
@@ -175,7 +173,7 @@ def _file_hashes(
 
 def _build(
     path: Path, images: tuple[Path, ...] | Pixels, size: int | None, progress: Progress | None
-) -> None:
+) -> Pixels:
     if isinstance(images, np.ndarray):
         channels, shape = images.shape[3], (size or images.shape[1], size or images.shape[2])
         grey = channels == 1
@@ -199,7 +197,10 @@ def _build(
 
     layout = {"descr": "|u1", "fortran_order": False, "shape": (len(images), channels, *shape)}
     try:
-        with _replacing(path) as file:
+        with _part(path) as file:
+            cached = _open_checked(path, len(images))
+            if cached is not None:  # another run built it while this one waited
+                return cached
             np.lib.format.write_array_header_1_0(file, layout)
             header_bytes = file.tell()
             file.seek(0)
@@ -208,58 +209,117 @@ def _build(
                 checksum.update(row.data)
                 file.write(row.data)
             file.write(checksum.digest())
+            _finish(file, path)
+            cached = _open_checked(path, len(images))
     except OSError as error:
         raise InputError(
             f"cannot write the image cache {path} ({error.strerror}): free some space, or keep "
             "it elsewhere"
         ) from error
+    if cached is None:
+        raise InputError(f"{path} cannot be read back after it was written: check the disk")
+    return cached
 
 
 def _open_checked(path: Path, n: int) -> Pixels | None:
-    """Map a cache file, or None if it is absent or not what was once written."""
+    """Map a cache file, or None if it is absent or not what was once written.
+
+    The lock belongs to the open file, which the mapping keeps open as long as it lives.
+    """
     try:
-        with path.open("rb") as file:
-            left = path.stat().st_size - _DIGEST_BYTES
+        with closing(_locked(path, "rb", fcntl.LOCK_SH)) as file:
+            left = os.fstat(file.fileno()).st_size - _DIGEST_BYTES
             checksum = hashlib.sha256()
             while left > 0 and (chunk := file.read(min(left, 2**20))):
                 checksum.update(chunk)
                 left -= len(chunk)
             if file.read() != checksum.digest():
                 return None
-        pixels = np.load(path, mmap_mode="r", allow_pickle=False)
+            file.seek(0)
+            np.lib.format.read_magic(file)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+            pixels: Pixels = np.memmap(file, dtype, "r", file.tell(), shape)
     except (OSError, ValueError):
         return None
     return pixels if pixels.dtype == np.uint8 and len(pixels) == n else None
 
 
-def _evict(cache_dir: Path, limit_bytes: int, keep: Path) -> None:
-    """Delete what was not used for longest, until the limit is kept."""
-    files = sorted((p for p in cache_dir.glob("*.npy") if p != keep), key=_last_used)
-    total = keep.stat().st_size + sum(p.stat().st_size for p in files)
-    for path in files:
-        if total <= limit_bytes:
-            return
-        total -= path.stat().st_size
-        path.unlink(missing_ok=True)
+def _evict(cache_dir: Path, limit_bytes: int) -> None:
+    """Delete what killed runs left, and what was not used for longest until the limit is kept."""
+    for path in (*cache_dir.glob("*.tmp"), *cache_dir.glob("*.lock")):
+        _remove(path)
+    files = []
+    for path in cache_dir.glob("*.npy"):
+        with suppress(FileNotFoundError):
+            status = path.stat()
+            files.append((status.st_mtime, status.st_size, path))
+    total = sum(size for _, size, _ in files)
+    for _, _, path in sorted(files):
+        if total > limit_bytes:
+            total -= _remove(path)
 
 
-def _last_used(path: Path) -> float:
-    return path.stat().st_mtime
+# --- files that several runs share ---------------------------------------------------------
+
+
+def _locked(path: Path, mode: str, lock: int) -> BinaryIO:
+    """Open the file of this name as soon as others' locks on it allow."""
+    while True:
+        file = cast(BinaryIO, open(os.fspath(path), mode))  # noqa: SIM115
+        try:
+            fcntl.flock(file, lock)
+            if _has_name(file, path):  # while this one waited, another may have deleted the file
+                return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+
+
+def _has_name(file: BinaryIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file written beside the one whose name it takes when the block ends well."""
+def _part(path: Path) -> Iterator[BinaryIO]:
+    """A file written beside the one that it will be; who else wants to write it waits."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w+b") as file:
+    part, turn = path.with_suffix(".tmp"), path.with_suffix(".lock")
+    # Two locks: that on the part goes on as that of the finished file, for which nobody waits.
+    with (
+        closing(_locked(turn, "ab", fcntl.LOCK_EX)),
+        closing(_locked(part, "a+b", fcntl.LOCK_SH)) as file,
+    ):
+        file.seek(0)
+        file.truncate()  # what a killed run left
+        try:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+        finally:
+            part.unlink(missing_ok=True)
+            turn.unlink(missing_ok=True)
+
+
+def _finish(file: BinaryIO, path: Path) -> None:
+    """Give a complete file its name."""
+    file.flush()
+    os.fsync(file.fileno())
+    path.with_suffix(".tmp").replace(path)
+
+
+def _remove(path: Path) -> int:
+    """Delete a file unless a run builds it or has it mapped; returns the bytes freed."""
+    try:
+        with path.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not _has_name(file, path):
+                return 0
+            path.unlink()
+            return os.fstat(file.fileno()).st_size
+    except (BlockingIOError, FileNotFoundError, PermissionError):
+        return 0
 
 
 # --- one image -----------------------------------------------------------------------------

@@ -2,6 +2,11 @@
 
 import multiprocessing
 import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -131,6 +136,22 @@ def test_two_processes_may_build_at_once(tmp_path):
     assert not list((tmp_path / "cache").glob("*.tmp"))
 
 
+def test_who_waited_for_a_file_need_not_wait_until_its_builder_is_through(tmp_path):
+    samples = samples_of(write(tmp_path / "in"))
+    waiting = []
+
+    def load_in_parallel(*_):
+        waiting.append(pool.submit(images.load, samples, "f" * 64, 6, tmp_path / "cache"))
+        time.sleep(0.2)  # so that it waits
+
+    with ThreadPoolExecutor(1) as pool:
+        mine = images.load(samples, "f" * 64, 6, tmp_path / "cache", load_in_parallel)
+        try:
+            assert waiting[0].result(timeout=5).shape == mine.shape
+        finally:
+            del mine
+
+
 def test_a_missing_or_corrupt_image_is_named_and_leaves_no_debris(tmp_path):
     paths = write(tmp_path / "in", suffix=".jpg", size=(90, 90))
     paths[3].write_bytes(paths[3].read_bytes()[:2000])
@@ -180,6 +201,111 @@ def test_clear_empties_the_cache(tmp_path):
     assert images.clear(tmp_path / "cache") == size > 0
     assert not list((tmp_path / "cache").iterdir())
     assert images.clear(tmp_path / "nowhere") == 0
+
+
+# --- two runs, one cache ------------------------------------------------------------------------
+
+OTHER_RUN = """
+import sys
+from pathlib import Path
+
+import joblib
+import numpy as np
+
+from benchmark import images
+from benchmark.api import Samples
+
+def say_and_wait(*_):
+    print("ready", flush=True)
+    sys.stdin.readline()
+
+if __name__ == "__main__":
+    cache, when = Path(sys.argv[1]), sys.argv[2]
+    source = np.full((50, 8, 8, 1), 7, np.uint8)
+    samples = Samples(images=source, labels=np.arange(50) % 2, classes=("no", "yes"),
+                      ids=np.arange(50).astype(str))
+    wait = say_and_wait if when == "decoding" else None
+    pixels = images.load(samples, "a" * 64, 6, cache, progress=wait)
+    if when == "training":
+        say_and_wait()
+    work = (joblib.delayed(np.sum)(pixels) for _ in range(2))
+    print([int(total) for total in joblib.Parallel(n_jobs=2, max_nbytes=None)(work)])
+"""
+
+
+@contextmanager
+def another_run(cache, when):
+    """A process that stands still while it is decoding, or before its workers open the cache."""
+    command = [sys.executable, "-c", OTHER_RUN, str(cache), when]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout.readline() == "ready\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def test_what_another_run_works_on_stays_until_that_ends(tmp_path):
+    samples = samples_of(array(n=50))
+    with another_run(tmp_path, "training") as other:
+        images.load(samples, "f" * 64, 7, tmp_path, limit_bytes=0)
+        images.clear(tmp_path)
+        assert [path.name[0] for path in tmp_path.glob("*.npy")] == ["a"]
+        assert other.communicate("\n")[0] == f"{[50 * 6 * 6 * 7] * 2}\n"
+    images.load(samples, "f" * 64, 7, tmp_path, limit_bytes=0)
+    assert not list(tmp_path.glob("a*.npy"))
+
+
+def test_a_killed_run_leaves_nothing_that_stays(tmp_path):
+    for when in ("training", "decoding"):
+        with another_run(tmp_path, when) as other:
+            other.kill()
+        assert list(tmp_path.glob({"training": "a*.npy", "decoding": "*.tmp"}[when]))
+        images.load(samples_of(array(n=50)), "f" * 64, 7, tmp_path, limit_bytes=0)
+        assert [path.name[0] for path in tmp_path.iterdir()] == ["f"]
+        images.clear(tmp_path)
+
+
+def test_the_cache_may_be_cleared_while_it_is_filled(tmp_path):
+    samples = samples_of(write(tmp_path / "in"))
+    cache = tmp_path / "cache"
+    pixels = read(samples, 6, cache, progress=lambda *_: images.clear(cache))
+    assert images.clear(cache) == 0  # the array is still in use
+    assert pixels.shape == (5, 3, 6, 6)
+
+
+def test_another_process_may_be_first_to_delete_a_file(tmp_path, monkeypatch):
+    listed = type(tmp_path).glob
+
+    def with_one_that_is_gone(folder, pattern):
+        return [*listed(folder, pattern), folder / pattern.replace("*", "gone")]
+
+    monkeypatch.setattr(type(tmp_path), "glob", with_one_that_is_gone)
+    images.load(samples_of(array(n=50)), "f" * 64, 7, tmp_path, limit_bytes=0)
+    assert images.clear(tmp_path) > 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_runs_that_fill_and_clear_one_cache_at_once_do_not_disturb_each_other(tmp_path):
+    samples = samples_of(array(n=50))
+
+    def fill(number):
+        for round_ in range(30):
+            size = 4 + (number + round_) % 4
+            pixels = images.load(samples, "f" * 64, size, tmp_path, limit_bytes=3000)
+            again = np.memmap(pixels.filename, np.uint8, "r", pixels.offset, pixels.shape)
+            assert pixels.any()
+            np.testing.assert_array_equal(again, pixels)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(fill, range(4)))
+    images.clear(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+# --- the fingerprint ----------------------------------------------------------------------------
 
 
 def test_fingerprint_sees_every_column_and_every_pixel():

@@ -1,19 +1,24 @@
 """Measure the engine on a GPU: against its ceiling, against the paper's loop, and its methods.
 
-    python tests/benchmarks/gpu.py --out results/speed
+    PYTHONPATH=. python tests/benchmarks/gpu.py --out results/speed
 
-Each measurement runs in a process of its own, for a bounded time, and leaves one JSON file;
-started again, the script makes only what is missing. ``--tiny`` tries everything at a toy size on
-whatever device there is: those numbers mean nothing.
+Each measurement is small, runs in a process of its own, for a bounded time, and leaves one JSON
+file; started again, the script makes only what is missing, what failed before last of all. It ends
+within ``--minutes``: call it until it says that nothing is left. ``--tiny`` tries everything at a
+toy size on whatever device there is: those numbers mean nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import gc
 import itertools
 import json
 import os
+import queue
+import signal
 import subprocess
 import sys
 import tempfile
@@ -43,6 +48,8 @@ from benchmark.train import train
 
 CLASSES = 7
 LIMIT_SECONDS = 420
+LEAST_SECONDS = 60
+"""With less time than this left, no measurement is started."""
 Numbers = dict[str, Any]
 
 
@@ -51,7 +58,7 @@ class Scale:
     """How much is measured."""
 
     size: int = 224
-    images: int = 8192
+    images: int = 4096
     files: int = 2048
     side: int = 512
     workers: int = 6
@@ -60,10 +67,12 @@ class Scale:
     backbones: tuple[str, ...] = ("resnet50", "convnext_tiny")
     batches: tuple[int, ...] = (128, 8)
     at_once: tuple[int, ...] = (2, 4)
+    heads: tuple[int, ...] = tuple(range(2, 11))
 
 
 TINY = Scale(size=32, images=64, files=24, side=48, workers=1, window=0.05, windows=2,
-             backbones=("test_resnet",), batches=(16, 4), at_once=(2,))  # fmt: skip
+             backbones=("test_resnet",), batches=(16, 4), at_once=(2,),
+             heads=(2, 3))  # fmt: skip
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 WAYS: tuple[Mode, ...] = ("eager", "graph", "compiled") if DEVICE.type == "cuda" else ("eager",)
 
@@ -98,11 +107,114 @@ def seconds_of(step: Callable[[], object], scale: Scale) -> float:
     return median(found)
 
 
+def tidy() -> None:
+    """Leave no memory of earlier work to the next."""
+    gc.collect()
+    if DEVICE.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+# --- is it right? -------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Looking(Recipe):
+    """A loss that reads the device, as no graph can."""
+
+    def loss(self, logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        loss = super().loss(logits, targets, weights)
+        return loss * 1.0 if loss.item() >= 0 else loss
+
+
+class Toy:
+    """A small network that learns noise in the way that suits a GPU."""
+
+    def __init__(self, recipe: Recipe, precision: str = "float32") -> None:
+        self.recipe, rng = recipe, np.random.default_rng(0)
+        self.settings = dataclasses.replace(
+            PAPER.settings, batch=8, epochs=2, cycles=1, select="last", learning_rate=0.01,
+            precision=precision,
+        )  # fmt: skip
+        self.net = build("test_resnet", 64, recipe).train()
+        self.labels = rng.integers(0, CLASSES, 64)
+        images = rng.integers(0, 256, (64, 3, 64, 64), dtype=np.uint8)
+        self.batches = Batches(images, self.net.normalisation, DEVICE, precision)
+
+    def fit(self) -> str:
+        index, ways = np.arange(64), WAYS[1:2] or WAYS
+        return train(
+            self.net, self.batches, self.labels, index, index, CLASSES, recipe=self.recipe,
+            settings=self.settings, seed=0, stopwatch=cost.Stopwatch(DEVICE), ways=ways,
+        ).mode  # fmt: skip
+
+    def losses(self, ways: Sequence[Mode]) -> tuple[str, list[float]]:
+        """Losses of the same images under the same weights, again and again."""
+        weights = torch.ones(1, CLASSES, device=DEVICE)
+        step = Step(self.net, self.recipe, weights, self.settings, self.batches.autocast)
+        index = np.arange(8)
+        targets = torch.eye(CLASSES, device=DEVICE)[torch.tensor(self.labels[:8], device=DEVICE)]
+        step.warm_up(self.batches(index), targets, ways)
+        found = []
+        for _ in range(4):
+            step.total.zero_()
+            step(self.batches(index), targets, 0.0)
+            found.append(step.total.item())
+        return step.mode, found
+
+
+def masks_differ() -> tuple[bool, str]:
+    """Dropout draws anew in each replay of a graph, and nothing else changes the loss."""
+    mode, dropped = Toy(Recipe(dropout=0.5)).losses(WAYS[1:2] or WAYS)
+    _, plain = Toy(Recipe()).losses(WAYS[1:2] or WAYS)
+    gaps = np.abs(np.diff(dropped)).min(), np.abs(np.diff(plain)).max()
+    right = bool(gaps[0] > 1e-4 > gaps[1])
+    return right, f"{mode}: losses differ by {gaps[0]:.2g} with dropout, {gaps[1]:.2g} without"
+
+
+def equal_seeds_equal_weights() -> tuple[bool, str]:
+    toys = [Toy(Recipe(dropout=0.5)) for _ in range(2)]
+    start = torch.cat([p.detach().flatten().clone() for p in toys[0].net.parameters()])
+    with cost.precisely(DEVICE, "float32"):
+        mode, _ = (toy.fit() for toy in toys)
+    one, two = (torch.cat([p.detach().flatten() for p in t.net.parameters()]) for t in toys)
+    gap, moved = (one - two).abs().max().item(), (one - start).abs().max().item()
+    return gap == 0 < moved, f"{mode}: weights moved by {moved:.2g} and differ by {gap:.2g}"
+
+
+def bf16_trains() -> tuple[bool, str]:
+    toy = Toy(Recipe(), "bf16")
+    with cost.precisely(DEVICE, "bf16"):
+        mode = toy.fit()
+        with toy.batches.autocast():
+            dtype = toy.net(toy.batches(np.arange(8))).dtype
+    kinds = {p.dtype for p in toy.net.parameters()}
+    finite = all(p.isfinite().all() for p in toy.net.parameters())
+    right = finite and dtype == torch.bfloat16 and kinds == {torch.float32}
+    return right, f"{mode}: logits {dtype}, weights {kinds}, {'' if finite else 'not '}finite"
+
+
+def looking_loss_falls_back() -> tuple[bool, str]:
+    mode, losses = Toy(Looking()).losses([*WAYS[1:2], "eager"])
+    return mode == "eager" and bool(np.isfinite(losses).all()), f"{mode}: losses {losses}"
+
+
+CHECKS = (masks_differ, equal_seeds_equal_weights, bf16_trains, looking_loss_falls_back)
+
+
+def check(work: Callable[[], tuple[bool, str]]) -> Numbers:
+    try:
+        passed, reason = work()
+    except Exception as error:
+        passed, reason = False, f"{type(error).__name__}: {error}"
+    return {"passed": passed, "reason": reason}
+
+
 # --- (a) and (c): the engine against its ceiling -----------------------------------------------
 
 
 def ceiling(backbone: str, batch: int, way: Mode, scale: Scale, precision: str) -> float:
     """Images per second of the network stepping on one resident random batch."""
+    tidy()
     with cost.precisely(DEVICE, precision):
         net = build(backbone, scale.size).train()
         images = torch.randn(batch, 3, scale.size, scale.size, device=DEVICE)
@@ -134,8 +246,12 @@ def ceiling(backbone: str, batch: int, way: Mode, scale: Scale, precision: str) 
         return batch / seconds_of(graph.replay, scale)
 
 
-def engine(backbone: str, settings: Settings, scale: Scale, way: Mode, epochs: int = 3) -> Numbers:
+def engine(
+    backbone: str, settings: Settings, scale: Scale, way: Mode, gate: cost.Stopwatch | None = None
+) -> Numbers:
     """A cross-entropy fit as every fit is made, on images that live on the device."""
+    tidy()
+    epochs = 3
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (scale.images, 3, scale.size, scale.size), dtype=np.uint8)
     labels = rng.integers(0, CLASSES, scale.images)
@@ -146,7 +262,8 @@ def engine(backbone: str, settings: Settings, scale: Scale, way: Mode, epochs: i
     with cost.precisely(DEVICE, settings.precision):
         net = build(backbone, scale.size)
         batches = Batches(images, net.normalisation, DEVICE, settings.precision)
-        index, (clock, warming) = np.arange(scale.images), (cost.Stopwatch(DEVICE) for _ in "ab")
+        index, warming = np.arange(scale.images), cost.Stopwatch(DEVICE)
+        clock = gate or cost.Stopwatch(DEVICE)
         step = train(
             net, batches, labels, index, index, CLASSES, recipe=Recipe(), settings=settings,
             seed=0, stopwatch=clock, warming=warming, ways=[way],
@@ -154,6 +271,7 @@ def engine(backbone: str, settings: Settings, scale: Scale, way: Mode, epochs: i
     made = scale.images // settings.batch * settings.batch * epochs
     return {
         "images_per_second": made / clock.seconds,
+        "images": made,
         "warm_up_seconds": warming.seconds,
         "step": step.mode,
         "joules_per_image": None if clock.joules is None else clock.joules / made,
@@ -162,19 +280,13 @@ def engine(backbone: str, settings: Settings, scale: Scale, way: Mode, epochs: i
     }
 
 
-def against_ceiling(scale: Scale, backbone: str, batch: int) -> Numbers:
+def against_ceiling(scale: Scale, backbone: str, batch: int, way: Mode) -> Numbers:
+    """The engine between two looks at what the same way of stepping can reach."""
     settings = dataclasses.replace(STANDARD.settings, batch=batch, size=scale.size)
-    precision = settings.precision
-    before = {way: ceiling(backbone, batch, way, scale, precision) for way in WAYS}
-    ours = {way: engine(backbone, settings, scale, way) for way in WAYS}
-    after = {way: ceiling(backbone, batch, way, scale, precision) for way in WAYS}
-    ceilings = {way: max(before[way], after[way]) for way in WAYS}
-    best = max(ceilings.values())
-    return {
-        "ceiling_images_per_second": ceilings,
-        "engine": ours,
-        "engine_to_best_ceiling": {w: ours[w]["images_per_second"] / best for w in WAYS},
-    }
+    before = ceiling(backbone, batch, way, scale, settings.precision)
+    ours = engine(backbone, settings, scale, way)
+    after = ceiling(backbone, batch, way, scale, settings.precision)
+    return {"ceiling_images_per_second": max(before, after), **ours}
 
 
 # --- (b): the paper's recipe -------------------------------------------------------------------
@@ -245,83 +357,131 @@ def paper_settings(precision: str, scale: Scale) -> Settings:
     return dataclasses.replace(PAPER.settings, **changes)
 
 
-def paper_engine(scale: Scale, precision: str) -> Numbers:
+def paper_engine(scale: Scale, precision: str, way: Mode) -> Numbers:
     """One fit alone."""
-    settings = paper_settings(precision, scale)
-    return {way: engine(scale.backbones[0], settings, scale, way) for way in WAYS}
+    return engine(scale.backbones[0], paper_settings(precision, scale), scale, way)
 
 
-def _one_of_several(rank: int, scale: Scale, precision: str, queue: Any, barrier: Any) -> None:
-    way = WAYS[min(1, len(WAYS) - 1)]
-    settings = paper_settings(precision, scale)
-    engine(scale.backbones[0], settings, scale, way, epochs=1)  # everybody is warm
-    barrier.wait()
-    queue.put(engine(scale.backbones[0], settings, scale, way)["images_per_second"])
+class Gate(cost.Stopwatch):
+    """A stopwatch that several processes start together, once all of them are warm."""
+
+    def __init__(self, device: torch.device, barrier: Any) -> None:
+        super().__init__(device)
+        self.barrier, self.first, self.last = barrier, 0.0, 0.0
+
+    def __enter__(self) -> None:
+        if not self.first:
+            cost.synchronise(self.device)
+            self.barrier.wait()
+            self.first = time.monotonic()  # one clock for all processes
+        super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self.last = time.monotonic()
 
 
-def paper_several(scale: Scale, precision: str, at_once: int) -> Numbers:
-    """Several fits on one device: what each reaches, and all together."""
+def _one_of_several(scale: Scale, precision: str, results: Any, barrier: Any) -> None:
+    way, gate = WAYS[min(1, len(WAYS) - 1)], Gate(DEVICE, barrier)
+    found = engine(scale.backbones[0], paper_settings(precision, scale), scale, way, gate)
+    results.put(found | {"first": gate.first, "last": gate.last})
+
+
+def together(work: Callable[..., None], arguments: Sequence[Any], count: int, seconds: float
+             ) -> list[Numbers]:  # fmt: skip
+    """What so many processes put into their queue; none waits for one that failed."""
     spawn = torch.multiprocessing.get_context("spawn")
-    queue, barrier = spawn.Queue(), spawn.Barrier(at_once)
-    arguments = (scale, precision, queue, barrier)
-    processes = [spawn.Process(target=_one_of_several, args=(rank, *arguments))
-                 for rank in range(at_once)]  # fmt: skip
+    results, barrier = spawn.Queue(), spawn.Barrier(count, timeout=seconds)
+    processes = [spawn.Process(target=work, args=(*arguments, results, barrier), daemon=True)
+                 for _ in range(count)]  # fmt: skip
     for process in processes:
         process.start()
-    each = [queue.get(timeout=LIMIT_SECONDS) for _ in processes]
-    for process in processes:
-        process.join()
-    return {"fits_at_once": at_once, "each_images_per_second": each, "images_per_second": sum(each)}
+    found: list[Numbers] = []
+    end = time.monotonic() + seconds
+    try:
+        while len(found) < count:
+            with contextlib.suppress(queue.Empty):
+                found.append(results.get(timeout=1))
+                continue
+            codes = [p.exitcode for p in processes if p.exitcode]
+            if codes:
+                raise RuntimeError(f"one of {count} fits ended with exit code {codes[0]}")
+            if time.monotonic() > end:
+                raise TimeoutError(f"{count} fits at once took more than {seconds:.0f} s")
+    finally:
+        for process in processes:
+            if len(found) < count:
+                process.kill()
+            process.join()
+    return found
+
+
+def paper_several(scale: Scale, precision: str, at_once: int, seconds: float) -> Numbers:
+    """Several fits on one device: what they make together, from the first start to the last end."""
+    each = together(_one_of_several, (scale, precision), at_once, seconds)
+    took = max(one["last"] for one in each) - min(one["first"] for one in each)
+    return {
+        "fits_at_once": at_once,
+        "each_images_per_second": [one["images_per_second"] for one in each],
+        "images_per_second": sum(one["images"] for one in each) / took,
+    }
 
 
 # --- (d): what more heads cost -----------------------------------------------------------------
 
 
-def heads(scale: Scale, batch: int) -> Numbers:
-    """Step and inference of MHML-2...10 in units of cross-entropy's, taking turns."""
+def heads(scale: Scale, batch: int, method: str) -> Numbers:
+    """Step and inference of a method in units of cross-entropy's, taking turns."""
     settings = dataclasses.replace(STANDARD.settings, batch=batch)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (batch, 3, scale.size, scale.size), dtype=np.uint8)
-    names = ["cross-entropy", *(f"mhml-{m}" for m in range(2, 11))]
-    names = names[:3] if scale == TINY else names
+    names = ["cross-entropy", method]
     found: dict[str, dict[str, list[float]]] = {n: {"train": [], "predict": []} for n in names}
     quick = dataclasses.replace(scale, window=scale.window / 4, windows=1)
     with cost.precisely(DEVICE, settings.precision):
         for _, name in itertools.product(range(3), names):
-            (method,) = registry.select_methods(name)
-            net = build(scale.backbones[0], scale.size, method.recipe).train()
+            tidy()
+            (made,) = registry.select_methods(name)
+            net = build(scale.backbones[0], scale.size, made.recipe).train()
             batches = Batches(images, net.normalisation, DEVICE, settings.precision)
-            weights = method.recipe.head_weights(CLASSES, torch.Generator().manual_seed(0))
-            step = Step(net, method.recipe, weights.to(DEVICE), settings, batches.autocast)
+            weights = made.recipe.head_weights(CLASSES, torch.Generator().manual_seed(0))
+            step = Step(net, made.recipe, weights.to(DEVICE), settings, batches.autocast)
             given, targets = batches(np.arange(batch)), torch.eye(CLASSES, device=DEVICE)
             targets = targets[torch.arange(batch, device=DEVICE) % CLASSES]
-            step.warm_up(given, targets, WAYS[-2:-1] or WAYS)
+            step.warm_up(given, targets, WAYS[1:2] or WAYS)
             found[name]["train"].append(seconds_of(partial(step, given, targets, 1e-3), quick))
             predict = partial(log_probs, net, batches, np.arange(batch), passes=1, batch=batch,
                               seed=0)  # fmt: skip
             found[name]["predict"].append(seconds_of(predict, quick))
     return {
-        name: {f"{what}_ratio": min(times[what]) / min(found["cross-entropy"][what])
-               for what in times}
-        for name, times in found.items()
-    }  # fmt: skip
+        f"{what}_ratio": median(
+            m / t for m, t in zip(found[method][what], found["cross-entropy"][what])
+        )
+        for what in ("train", "predict")
+    }
 
 
 # --- all of them -------------------------------------------------------------------------------
 
 
-def measurements(scale: Scale) -> Iterator[tuple[str, Callable[[], Numbers]]]:
-    for backbone, batch in itertools.product(scale.backbones, scale.batches):
-        yield (f"ceiling-{backbone}-batch-{batch}",
-               lambda b=backbone, n=batch: against_ceiling(scale, b, n))  # fmt: skip
-    yield "paper-loop", lambda: paper_loop(scale)
-    for precision in ("float32", "bf16"):
-        yield f"paper-engine-{precision}", lambda p=precision: paper_engine(scale, p)
-        for k in scale.at_once:
-            yield (f"paper-engine-{precision}-{k}-at-once",
-                   lambda p=precision, k=k: paper_several(scale, p, k))  # fmt: skip
-    for batch in scale.batches:
-        yield f"heads-batch-{batch}", lambda n=batch: heads(scale, n)
+def measurements(
+    scale: Scale, seconds: float = LIMIT_SECONDS
+) -> Iterator[tuple[str, Callable[[], Numbers]]]:
+    """Every measurement by name, what matters most first; each may take so many seconds."""
+    for work in CHECKS:
+        yield f"check-{work.__name__.replace('_', '-')}", partial(check, work)
+    precisions = ("float32", "bf16")
+    yield "paper-loop", partial(paper_loop, scale)
+    for precision, way in itertools.product(precisions, WAYS):
+        yield f"paper-engine-{precision}-{way}", partial(paper_engine, scale, precision, way)
+    for precision, k in itertools.product(precisions, scale.at_once):
+        yield (f"paper-engine-{precision}-{k}-at-once",
+               partial(paper_several, scale, precision, k, 0.9 * seconds))  # fmt: skip
+    for batch, m in itertools.product(scale.batches, scale.heads):
+        yield f"heads-batch-{batch}-mhml-{m}", partial(heads, scale, batch, f"mhml-{m}")
+    for backbone, batch, way in itertools.product(scale.backbones, scale.batches, WAYS):
+        yield (f"ceiling-{backbone}-batch-{batch}-{way}",
+               partial(against_ceiling, scale, backbone, batch, way))  # fmt: skip
 
 
 def summary(folder: Path) -> str:
@@ -329,33 +489,34 @@ def summary(folder: Path) -> str:
     found = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
     machines = {m["environment"]["hardware"] for m in found.values() if "environment" in m}
     lines = ["# Speed of the engine", "", f"Measured on {' and '.join(sorted(machines))}.", ""]
+    base = found.get("paper-loop", {}).get("images_per_second")
     for name, measured in found.items():
         if "failed" in measured:
-            lines.append(f"- {name}: not measured: {measured['failed']}")
+            text = f"not measured: {measured['failed']}"
+        elif name.startswith("check"):
+            text = f"{'passed' if measured['passed'] else 'FAILED'}: {measured['reason']}"
         elif name.startswith("ceiling"):
-            ways = measured["engine_to_best_ceiling"]
-            best = max(measured["ceiling_images_per_second"].values())
-            text = ", ".join(f"{way} {share:.3f}" for way, share in ways.items())
-            lines.append(f"- {name}: ceiling {best:.0f} images/s; of it the engine: {text}")
+            same = [other.get("ceiling_images_per_second", 0) for key, other in found.items()
+                    if key.rpartition("-")[0] == name.rpartition("-")[0]]  # fmt: skip
+            share = measured["images_per_second"] / max(same)
+            text = (f"ceiling {measured['ceiling_images_per_second']:.0f} images/s, engine "
+                    f"{measured['images_per_second']:.0f}: {share:.3f} of the best of the "
+                    f"{len(same)} ceilings measured")  # fmt: skip
         elif name.startswith("paper"):
-            base = found.get("paper-loop", {}).get("images_per_second")
-            parts = measured if "images_per_second" not in measured else {"": measured}
-            for way, numbers in parts.items():
-                speed = numbers.get("images_per_second") if isinstance(numbers, dict) else None
-                if speed is not None:
-                    times = f", {speed / base:.1f} x the paper's loop" if base else ""
-                    lines.append(f"- {' '.join((name, way)).strip()}: {speed:.0f} images/s{times}")
+            speed = measured["images_per_second"]
+            text = f"{speed:.0f} images/s"
+            if base:
+                text += f", {speed / base:.1f} x the paper's loop"
         else:
-            ratios = {n: r for n, r in measured.items() if n.startswith("mhml")}
-            text = ", ".join(f"{n} {r['train_ratio']:.3f} / {r['predict_ratio']:.3f}"
-                             for n, r in ratios.items())  # fmt: skip
-            lines.append(f"- {name}: training step / inference against cross-entropy: {text}")
+            text = (f"training step {measured['train_ratio']:.3f}, inference "
+                    f"{measured['predict_ratio']:.3f} of cross-entropy's")  # fmt: skip
+        lines.append(f"- {name}: {text}")
     return "\n".join(lines) + "\n"
 
 
-def measure(name: str, scale: Scale, out: Path) -> None:
+def measure(name: str, scale: Scale, out: Path, seconds: float) -> None:
     """Make one measurement and write it."""
-    work = dict(measurements(scale))[name]
+    work = dict(measurements(scale, seconds))[name]
     started = time.perf_counter()
     numbers = work()
     numbers |= {"environment": environment(DEVICE), "seconds": time.perf_counter() - started}
@@ -374,40 +535,60 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("results/speed"), metavar="DIR")
     parser.add_argument("--tiny", action="store_true", help="a toy size, on any device")
     parser.add_argument("--only", metavar="NAME", help="just this measurement, in this process")
-    parser.add_argument("--minutes", type=float, default=25, help="start none after so long (25)")
+    parser.add_argument("--limit", type=float, default=LIMIT_SECONDS, help=argparse.SUPPRESS)
+    parser.add_argument("--minutes", type=float, default=9, help="end within so long (9)")
     options = parser.parse_args()
     scale = TINY if options.tiny else Scale()
     if DEVICE.type != "cuda" and not options.tiny:
         print("torch sees no GPU here; --tiny tries the script at a toy size", file=sys.stderr)
         return 2
     if options.only:
-        measure(options.only, scale, options.out)
+        measure(options.only, scale, options.out, options.limit)
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and end the child first
     end = time.monotonic() + 60 * options.minutes
-    for name, _ in measurements(scale):
-        path = options.out / f"{name}.json"
-        if path.exists() and "failed" not in json.loads(path.read_text()):
-            continue
-        if time.monotonic() > end:
+    paths = {name: options.out / f"{name}.json" for name, _ in measurements(scale)}
+    missing = [name for name, path in paths.items() if not path.exists()]
+    failed = [name for name, path in paths.items()
+              if path.exists() and "failed" in json.loads(path.read_text())]  # fmt: skip
+    for name in missing + failed:
+        seconds = min(LIMIT_SECONDS, end - time.monotonic())
+        if seconds < LEAST_SECONDS:
             print(f"{name}: left for another time")
             continue
-        command = [sys.executable, __file__, "--only", name, "--out", str(options.out)]
-        setting = os.environ | {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+        command = [sys.executable, __file__, "--only", name, "--out", str(options.out),
+                   "--limit", str(seconds), *(["--tiny"] if options.tiny else [])]  # fmt: skip
         try:
-            done = subprocess.run(
-                [*command, *(["--tiny"] if options.tiny else [])],
-                env=setting, timeout=LIMIT_SECONDS, capture_output=True, text=True,
-            )  # fmt: skip
-            failed = done.stderr.strip().splitlines()[-1:] if done.returncode else []
+            reason = attempt(command, seconds)
         except subprocess.TimeoutExpired:
-            failed = [f"not done after {LIMIT_SECONDS} s"]
-        if failed:
-            write(path, {"failed": failed[0]})
-        print(f"{name}: {failed[0] if failed else 'measured'}", flush=True)
+            if seconds < LIMIT_SECONDS:  # it has not failed: there was no time
+                print(f"{name}: left for another time")
+                continue
+            reason = f"not done after {seconds:.0f} s"
+        if reason:
+            write(paths[name], {"failed": reason})
+        print(f"{name}: {reason or 'measured'}", flush=True)
     text = summary(options.out)
     (options.out / "speed.md").write_text(text)
     print(text)
     return 0
+
+
+def attempt(command: list[str], seconds: float) -> str | None:
+    """Run a command and end it with all that it started; returns why it failed, if it did."""
+    setting = os.environ | {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+    with subprocess.Popen(
+        command, env=setting, start_new_session=True, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        try:
+            _, errors = process.communicate(timeout=seconds)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    if not process.returncode:
+        return None
+    return (errors.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
 
 
 if __name__ == "__main__":

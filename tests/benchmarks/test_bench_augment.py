@@ -20,7 +20,11 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
+from benchmark import images
+from benchmark.api import Samples
 from benchmark.augment import trivial_augment
+from benchmark.batches import Batches
+from benchmark.network import Normalisation
 
 SIZE = 224
 BATCH = 64
@@ -55,7 +59,7 @@ def compare(
     benchmark: BenchmarkFixture,
     ours: Callable[[], object],
     reference: Callable[[], object],
-    images: int,
+    count: int,
     rounds: int,
 ) -> float:
     """Let both take turns; record and return how many times as fast ours is (median of rounds)."""
@@ -69,8 +73,8 @@ def compare(
     our_seconds = benchmark.stats.stats.data
     ratio = median(theirs / mine for theirs, mine in zip(reference_seconds, our_seconds))
     benchmark.extra_info |= {
-        "images_per_second": round(images / median(our_seconds)),
-        "reference_images_per_second": round(images / median(reference_seconds)),
+        "images_per_second": round(count / median(our_seconds)),
+        "reference_images_per_second": round(count / median(reference_seconds)),
         "ratio": round(ratio, 2),
     }
     print("\n" + ", ".join(f"{key} {value}" for key, value in benchmark.extra_info.items()))
@@ -82,21 +86,21 @@ def test_augmentation_alone(
     benchmark: BenchmarkFixture, size: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Both make a uint8 batch of augmented images, ours from a batch, the other from PIL images."""
-    images = smooth_noise(BATCH, size)
-    pictures = [to_pil_image(image) for image in images]
+    noise = smooth_noise(BATCH, size)
+    pictures = [to_pil_image(image) for image in noise]
     transform = transforms.TrivialAugmentWide()
     generator = torch.Generator().manual_seed(0)
 
     def ours() -> None:
         for _ in range(5):
-            trivial_augment(images, generator)
+            trivial_augment(noise, generator)
 
     def reference() -> None:
         for _ in range(5):
             torch.stack([pil_to_tensor(transform(picture)) for picture in pictures])
 
     with capsys.disabled():
-        ratio = compare(benchmark, ours, reference, images=5 * BATCH, rounds=10)
+        ratio = compare(benchmark, ours, reference, count=5 * BATCH, rounds=10)
     assert ratio > 1
 
 
@@ -142,30 +146,24 @@ def test_image_path(
         generator=torch.Generator().manual_seed(0),
     )
 
-    # The first epoch: decode and resize once.
-    cache_file = tmp_path / "images.npy"
-    shape = (n, 3, SIZE, SIZE)
-    cache = np.lib.format.open_memmap(cache_file, "w+", np.uint8, shape)
-    for row, file in zip(cache, files):
-        with Image.open(file) as image:
-            row[:] = np.asarray(image.resize((SIZE, SIZE), Image.Resampling.BILINEAR)).transpose(
-                2, 0, 1
-            )
-    cache.flush()
-    cache = np.load(cache_file, mmap_mode="r", allow_pickle=False)
+    samples = Samples(
+        images=tuple(files), labels=np.arange(n) % 2, classes=("no", "yes"),
+        ids=np.arange(n).astype(str),
+    )  # fmt: skip
+    key = images.fingerprint(samples, tmp_path / "cache")
+    pixels = images.load(samples, key, SIZE, tmp_path / "cache")  # the first epoch
+    batches = Batches(pixels, Normalisation(MEAN, STD), torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)
-    mean = torch.tensor(MEAN)[:, None, None] * 255
-    scale = 1 / (torch.tensor(STD)[:, None, None] * 255)
 
     def ours() -> None:
-        for batch in torch.randperm(n, generator=generator).split(BATCH):
-            images = trivial_augment(torch.from_numpy(cache[batch.numpy()]), generator)
-            images.sub(mean).mul_(scale)
+        order = torch.randperm(n, generator=generator).view(-1, BATCH)
+        for batch in batches.epoch(order, generator):
+            assert batch.shape == (BATCH, 3, SIZE, SIZE)
 
     def reference() -> None:
         for _ in loader:
             pass
 
     with capsys.disabled():
-        ratio = compare(benchmark, ours, reference, images=n, rounds=5)
+        ratio = compare(benchmark, ours, reference, count=n, rounds=5)
     assert ratio >= 3
