@@ -25,13 +25,13 @@ from benchmark.prediction_files import PredictionFile, read
 from benchmark.predictions import Predictions
 from benchmark.report.board import Board, make_boards
 from benchmark.report.words import (
-    ARROWS,
     FEW_ERRORS,
     FOOTNOTES,
     INSIDE_FLOOR,
     interval,
     number,
     p_value,
+    quantity,
     sensible_digits,
 )
 from benchmark.stats import Tables
@@ -105,6 +105,12 @@ def evaluate(
         folder.mkdir(parents=True, exist_ok=True)
         own = not (folder / manifest.NAME).exists()
     require(own, f"--out {folder}: that folder holds the results of a run; choose another")
+    unknown_truth = [n for n in metric_names or () if n in METRICS and METRICS[n].needs_posterior]
+    require(
+        not unknown_truth,
+        f"--metrics {','.join(unknown_truth)}: only where the true probabilities are known, which "
+        "no file holds",
+    )
     tables = stats.summarise(predictions, metrics=metric_names, against=against, alpha=alpha)
     scores = stats.scores(predictions, metric_names)
     made_of = {f"file {path}": _digest(path) for path in paths}
@@ -145,8 +151,8 @@ def _methods(
                 f"calibration part are of class {file.calibration.labels[0]}; calibrators are "
                 "fitted on images of at least two classes"
             )
-    ids, groups = _images(files)
     classes = _classes(files)
+    ids, groups = _images(files)
     predictions, definitions = [], []
     for file, method, own_ids in zip(files, names, ids):
         predicted = Predictions(
@@ -391,15 +397,16 @@ def as_table(result: Evaluation, width: int | None = None) -> str:
     for head in heads:
         table.add_column(head, justify="right", overflow="fold")
     signs: set[str] = set()
-    for name, metric in METRICS.items():
+    for name in METRICS:
         rows = {row["method"]: row for row in _rows(result.tables.values, metric=name)}
         pairs = [
             {row["method"]: row for row in _rows(result.tables.pairs, metric=name, reference=to)}
             for to in (result.against, board.leaders.get(name, ""))
         ]
-        scale, unit = (100, " %") if metric.unit == "fraction" else (1, "")
+        kind = quantity(name)
+        scale = kind.scale
         digits = sensible_digits([(r["high"] - r["low"]) / 2 * scale for r in rows.values()], 3)
-        title = f"{metric.title}{unit} {ARROWS[metric.direction]}"
+        title = kind.head
         if several and rows:
             table.add_row(title, style="bold")
         for method in (m for m in result.methods if m in rows):

@@ -22,6 +22,9 @@ from benchmark.api import InputError, IntArray, StrArray, require
 TOLERANCE = 1e-4
 """How far from one the probabilities of an image may sum; then they are divided by their sum."""
 
+LARGEST = 1e30
+"""Beyond this no number is taken for a logit: its square would be infinite."""
+
 SCORES = {
     "logits": ("logits",),
     "probs": ("probs", "probabilities"),
@@ -271,6 +274,8 @@ def _read_csv(path: Path) -> PredictionFile:
     test = part("test")
     if test is None:
         raise InputError("no row of the test part; the column part says test or calibration")
+    if (parts == "train").any():
+        unused += (f"{np.count_nonzero(parts == 'train')} rows whose part is train",)
     return _together(path, test, part("calibration"), classes, unused)
 
 
@@ -430,6 +435,16 @@ def _log_probs(kind: str, name: str, scores: npt.NDArray[Any], at: At) -> Floats
             f"{name}: {values[row, column]} in {at(row, column)} is not a finite number{hint}"
         )
     if kind == "logits":
+        if np.abs(values).max() > LARGEST:
+            row, column = np.argwhere(np.abs(values) > LARGEST)[0]
+            raise InputError(
+                f"{name}: {values[row, column]:g} in {at(row, column)} cannot be a logit"
+            )
+        if values.min() >= 0 and (np.abs(values.sum(1) - 1) <= 0.01).all():
+            raise InputError(
+                f"{name}: all rows are probabilities (not below 0, with a sum of one); call them "
+                "test_probs, in a table p_0, p_1, ..."
+            )
         with np.errstate(over="ignore"):  # logits further apart than any double: zero is right
             normal: Floats = log_softmax(values, 1)
         return normal
@@ -451,7 +466,7 @@ def _log_probs(kind: str, name: str, scores: npt.NDArray[Any], at: At) -> Floats
         more = f" (and {far.sum() - 1} more)" if far.sum() > 1 else ""
         raise InputError(
             f"{name}: the probabilities in {at(row)}{more} sum to {sums[row]:.6g}, not to one "
-            f"(within {TOLERANCE:g})"
+            f"(within {TOLERANCE:g}); if they were rounded, give more digits, or logits"
         )
     if kind == "log_probs":
         return np.asarray(values - logsumexp(values, axis=1, keepdims=True))
@@ -489,6 +504,9 @@ def _labels(
         if set(labels.tolist()) <= set(index):
             return np.array([index[label] for label in labels.tolist()])
         labels = _label_numbers(name, labels, classes, at)
+        if classes is not None and all(c.isdecimal() for c in classes):
+            if set(classes) != set(map(str, range(width))):
+                return _numbered(name, labels, classes, at)
     require(labels.dtype.kind in "biuf", f"{name} holds {labels.dtype}, not whole numbers")
     whole = np.isfinite(labels) & (np.floor(labels) == labels) if labels.dtype.kind == "f" else True
     bad = ~np.broadcast_to(whole, labels.shape)
@@ -520,6 +538,18 @@ def _label_numbers(
                     + (f", nor one of the classes {', '.join(classes)}" if classes else "")
                 ) from None
         raise InputError(f"{name}: write all as names of classes, or all as numbers") from None
+
+
+def _numbered(name: str, labels: npt.NDArray[Any], classes: tuple[str, ...], at: At) -> IntArray:
+    """Indices of classes that are named by numbers, not all of which need a column."""
+    index = {float(c): i for i, c in enumerate(classes)}
+    for row, label in enumerate(labels.tolist()):
+        if label not in index:
+            raise InputError(
+                f"{name}: {label:.15g} in {at(row)} has no column; the columns are of the classes "
+                f"{', '.join(classes)}"
+            )
+    return np.array([index[label] for label in labels.tolist()])
 
 
 def _names(name: str, values: npt.NDArray[Any] | None, number: int, at: At) -> StrArray | None:

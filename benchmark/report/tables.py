@@ -40,8 +40,9 @@ def reading(boards: Sequence[Board]) -> list[str]:
         "best mean rank when the test images are drawn again.",
         "Each value is that of all test images together: pooled over folds, averaged over seeds. "
         f"In brackets is its {coverage} interval for other test images of the same kind, "
-        f"{_scope(boards)}. It is Wilson's for accuracy, the inverted noise-floor test for "
-        "calibration errors, a bootstrap for the others.",
+        f"{_scope(boards)}. It is Wilson's for accuracy, a bootstrap for most others. That of a "
+        "calibration error inverts the noise-floor test: it is for the true error, which the value "
+        "overstates, and always holds the value too.",
         *_floor_lines(boards),
     ]
 
@@ -432,7 +433,10 @@ def _suffix(name: str) -> str:
 
 def csv(boards: Sequence[Board]) -> str:
     """:func:`frame` as text."""
-    return str(frame(boards).to_csv(index=False, lineterminator="\n"))
+    table = frame(boards)
+    floats = table.select_dtypes("float").columns
+    table[floats] += 0.0  # no minus zero
+    return str(table.to_csv(index=False, lineterminator="\n"))
 
 
 # --- LaTeX ---------------------------------------------------------------------------------

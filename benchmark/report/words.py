@@ -198,6 +198,8 @@ def number(value: float, digits: int) -> str:
         return ABSENT
     if math.isinf(value):
         return INFINITE if value > 0 else "−" + INFINITE
+    if abs(value) >= 1e6:
+        return f"{value:.3g}".replace("-", "−")
     text = f"{value:.{digits}f}"
     if float(text) == 0:
         text = text.removeprefix("-")

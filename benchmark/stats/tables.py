@@ -23,6 +23,7 @@ from benchmark.metrics import (
     select,
 )
 from benchmark.predictions import Predictions
+from benchmark.seeding import derive
 from benchmark.stats import comparison, intervals
 from benchmark.stats.blocks import KEY, Block, build, expected, key, ordered, pool
 from benchmark.stats.intervals import Bootstrap
@@ -430,8 +431,8 @@ def summarise(
     values: list[dict[str, object]] = []
     rank_rows: list[dict[str, object]] = []
     pairs: list[dict[str, object]] = []
-    for number, block in enumerate(blocks):
-        generator = np.random.default_rng([seed, number])
+    for block in blocks:
+        generator = np.random.default_rng(derive(seed, *block.key))
         boot = Bootstrap.draw(block.units, generator)
         chosen = select(metrics, block.posterior)
         own = [
