@@ -273,14 +273,32 @@ def broken(rows):
 
 
 def test_weights_and_loss_of_the_heads_are_as_published(monkeypatch):
+    import torch
+
     recipe = type(registry.methods()["mhml-4"].recipe)
     assert broken(invariants._heads()) == []
     weigh, loss = recipe.head_weights, recipe.loss
+
+    def unowned(self, classes, generator):  # one class for each head, even if there are more
+        if classes < 4:
+            return weigh(self, classes, generator)
+        return torch.where(torch.eye(4, classes, dtype=torch.bool), 4.0, 0.25)
+
+    def lopsided(self, classes, generator):  # the first head has all that is left
+        weights = unowned(self, classes, generator)
+        weights[0, 4:] = 4.0
+        return weights
+
+    def idle(self, classes, generator):  # heads without a class, if there are few
+        weights = weigh(self, classes, generator)
+        weights[classes:] = 0.25
+        return weights
+
     for wrong in (
+        idle,
+        unowned,
+        lopsided,
         lambda self, classes, generator: weigh(self, classes, generator).clamp_min(1.0),
-        lambda self, classes, generator: (
-            weigh(self, classes, generator).roll(1, 1)[:1].expand(4, -1)
-        ),
         lambda self, classes, generator: weigh(self, classes, generator) / 2,
     ):
         with monkeypatch.context() as patch:
