@@ -67,7 +67,7 @@ def test_predictions_that_are_identical_need_no_test():
     assert {row.verdict for row in rows} == {"identical"}
 
 
-def test_identical_rows_compare_the_same_seeds():
+def test_identical_rows_show_no_difference():
     pair = World().pair()
     new = {metric: values[:SEEDS] for metric, values in pair.old.items()}
     pair = dataclasses.replace(pair, new=new, identical=True)

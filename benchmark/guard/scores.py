@@ -68,9 +68,8 @@ def compare(pairs: Sequence[Pair]) -> list[Row]:
     each = np.array([_p_values(pair, metric) for pair, metric in keys]).reshape(-1, 2)
     rows = []
     for (pair, metric), p_worse, p_better in zip(keys, holm(each[:, 0]), holm(each[:, 1])):
-        old, new = np.array(pair.old[metric]), np.array(pair.new[metric])
-        if pair.identical:  # seed by seed
-            old = old[: len(new)]
+        new = np.array(pair.new[metric])
+        old = new if pair.identical else np.array(pair.old[metric])  # more seeds
         losses = _losses(metric, pair.old)
         harm = float(_losses(metric, pair.new).mean() - losses.mean())
         least = max(MARGINS[metric], clear(losses, len(new), len(keys)))
