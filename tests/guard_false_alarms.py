@@ -54,6 +54,8 @@ def main() -> int:
             for row in found["rows"]
             if row["verdict"] not in ("identical", "unchanged", "improved", "holds")
         ]
+        if not found["rows"]:
+            bad = [found["headline"]]
         alarms += bool(bad)
         verdict = "ALARM: " + "; ".join(bad) if bad else "no alarm"
         noise = ", one core kept busy" if busy else ""

@@ -22,9 +22,9 @@ from scipy.special import log_softmax
 from benchmark import cli, guard, registry
 from benchmark.api import InputError
 from benchmark.guard import baseline, invariants, matrix, scores, throughput
-from benchmark.guard.matrix import METHODS, SETS, Predicted
+from benchmark.guard.matrix import METHODS, SEEDS, SETS, Predicted
 from benchmark.guard.verdicts import Report, Row
-from benchmark.metrics import METRICS, Sample
+from benchmark.metrics import METRICS
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMITTED = ROOT / "results" / "guard"
@@ -49,116 +49,108 @@ class World:
         sharpness *= np.exp(0.05 * self.generator.normal())
         return log_softmax(sharpness * (self.truth + errors), 1).astype(np.float32)
 
-    def pair(self, new=None, seeds=10, number=2, **how):
-        old = [self.network() for _ in range(seeds)]
-        values = {m: [scores.value(m, p, self.labels) for p in old] for m in scores.MARGINS}
-        new = [self.network(**how) for _ in range(number)] if new is None else new(old[:number])
-        return scores.Pair("hard", "focal", self.labels, old[:number], new, values)
+    def trained(self, number, **how):
+        networks = [self.network(**how) for _ in range(number)]
+        return {m: [scores.value(m, p, self.labels) for p in networks] for m in scores.MARGINS}
+
+    def pair(self, old=None, new=None, method="focal", identical=False):
+        old, new = self.trained(guard.BASELINE_SEEDS, **old or {}), self.trained(SEEDS, **new or {})
+        return scores.Pair("hard", method, old, new, identical)
 
 
 def verdicts(*pairs):
     return {row.what.split()[0]: row.verdict for row in scores.compare(pairs)}
 
 
-@pytest.mark.parametrize("metric", list(scores.MARGINS))
-def test_the_permuted_loss_is_the_metric(metric):
-    world = World()
-    sample = Sample(world.network().astype(float), world.labels)
-    loss = scores._loss(scores._contributions(metric, sample.log_probs, world.labels).sum(0))
-    value = METRICS[metric].value(sample)
-    expected = 1 - value if metric == "accuracy" else value
-    assert loss / len(world.labels) == pytest.approx(expected, abs=1e-12)
+def test_predictions_that_are_identical_need_no_test():
+    rows = scores.compare([World().pair(new={"sharpness": 3}, identical=True)])
+    assert {row.verdict for row in rows} == {"identical"}
 
 
-def test_bit_equal_predictions_are_identical():
-    assert set(verdicts(World().pair(new=lambda old: old)).values()) == {"identical"}
+def test_identical_rows_show_no_difference():
+    pair = World().pair()
+    new = {metric: values[:SEEDS] for metric, values in pair.old.items()}
+    pair = dataclasses.replace(pair, new=new, identical=True)
+    assert all(row.difference == 0 for row in scores.compare([pair]))
 
 
 def test_an_overconfident_method_is_a_regression_and_the_way_back_an_improvement():
-    world = World()
-    found = verdicts(world.pair(sharpness=2.5))
-    assert found["ece"] == found["nll"] == "regressed"
-    assert found["accuracy"] == "unchanged"
-    old = [world.network(sharpness=2.5) for _ in range(10)]
-    values = {m: [scores.value(m, p, world.labels) for p in old] for m in scores.MARGINS}
-    new = [world.network() for _ in range(2)]
-    better = scores.Pair("hard", "focal", world.labels, old[:2], new, values)
-    assert verdicts(better) == {"ece": "improved", "nll": "improved", "accuracy": "unchanged"}
+    found = verdicts(World().pair(new={"sharpness": 1.5}))
+    assert found == {"ece": "regressed", "nll": "regressed", "accuracy": "unchanged"}
+    found = verdicts(World().pair(old={"sharpness": 1.5}))
+    assert found == {"ece": "improved", "nll": "improved", "accuracy": "unchanged"}
 
 
 def test_a_loss_of_accuracy_is_a_regression():
-    assert verdicts(World().pair(noise=4.0))["accuracy"] == "regressed"
+    assert verdicts(World().pair(new={"noise": 2.0}))["accuracy"] == "regressed"
 
 
-def with_seeds(pair, distance):
-    """The pair with ten seeds whose mean lies so many of their t-units below the new losses."""
-    pattern = np.linspace(-1, 1, 10) / np.linspace(-1, 1, 10).std(ddof=1)
-    seeds = {}
-    for metric in scores.MARGINS:
-        old, new = (
-            np.mean([scores.value(metric, p, pair.labels) for p in side])
-            for side in (pair.old, pair.new)
-        )
-        spread = (new - old) / distance / np.sqrt(1 / len(pair.new) + 1 / 10)
-        seeds[metric] = list(old + spread * pattern)
-    return dataclasses.replace(pair, seeds=seeds)
+def made_up(shift, spread=0.03, metric="nll"):
+    """A pair whose new scores are like the old ones, but by so much higher."""
+    generator = np.random.default_rng(0)
+    values = 0.5 + spread * generator.standard_normal(guard.BASELINE_SEEDS)
+    typical = np.quantile(values, (np.arange(SEEDS) + 0.5) / SEEDS) + shift
+    flat = {m: list(values) for m in scores.MARGINS}
+    pair = scores.Pair("hard", "focal", flat, flat | {metric: list(typical)}, False)
+    return next(row for row in scores.compare([pair]) if row.what.startswith(metric))
 
 
-def wrong_on(world, number):
-    """A pair in which so many right predictions have become wrong, and seeds hardly differ."""
-
-    def change(old):
-        new = [p.copy() for p in old]
-        for p in new:
-            chosen = np.flatnonzero(p.argmax(1) == world.labels)[:number]
-            p[chosen] = np.roll(p[chosen], 1, axis=1)
-        return new
-
-    return with_seeds(world.pair(new=change, number=1), 50)
+def test_the_row_says_from_which_difference_on_it_regresses():
+    row = made_up(0.0)
+    assert row.least > scores.MARGINS["nll"]
+    wide = row.least + 1e-6
+    assert made_up(1.05 * wide).verdict == "regressed"
+    assert made_up(0.9 * wide).verdict == "unchanged"
+    assert made_up(-1.05 * wide).verdict == "improved"
 
 
 def test_a_clear_but_small_difference_is_none():
-    world = World(n=6000)
-    small = wrong_on(world, 50)
-    assert scores.p_values(small, "accuracy")[0] < 1e-3
-    assert verdicts(small)["accuracy"] == "unchanged"
-    assert verdicts(wrong_on(world, 80))["accuracy"] == "regressed"
+    margin = scores.MARGINS["nll"]
+    for shift in (0.9 * margin, -0.9 * margin):
+        assert made_up(shift, spread=1e-4).verdict == "unchanged"
+    row = made_up(1.1 * margin, spread=1e-4)
+    assert (row.verdict, row.least) == ("regressed", margin)
 
 
-def test_a_difference_that_few_images_make_is_none():
-    world = World(n=600)
-    assert verdicts(wrong_on(world, 7))["accuracy"] == "unchanged"  # more than the margin
-    assert verdicts(wrong_on(world, 30))["accuracy"] == "regressed"
+def test_lower_accuracy_is_worse_and_higher_is_not():
+    assert made_up(0.1, metric="accuracy").verdict == "improved"
+    assert made_up(-0.1, metric="accuracy").verdict == "regressed"
 
 
-def test_an_infinite_or_undefined_loss_is_a_regression():
-    def broken(value):
-        def change(old):
-            new = [p.copy() for p in old]
-            new[0][0] = value
-            return new
-
-        return change
-
-    assert verdicts(World().pair(new=broken(-np.inf)))["nll"] == "regressed"
-    assert verdicts(World().pair(new=broken(np.nan)))["nll"] == "regressed"
+def test_shifts_of_two_of_the_seeds_deviations_are_seen():
+    assert made_up(0.0, spread=0.1).least < 0.2
 
 
-@pytest.mark.parametrize(
-    ("distance", "verdict"), [(1, "unchanged"), (3.2, "unchanged"), (9, "regressed")]
-)
-def test_a_shift_within_the_spread_of_seeds_is_no_regression(distance, verdict):
-    pair = World().pair(new=lambda old: [log_softmax(1.5 * p, 1) for p in old])
-    assert scores._on_images(pair, "nll")[0] < 1e-3  # on these images it is clear
-    assert verdicts(with_seeds(pair, distance))["nll"] == verdict
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_an_infinite_or_undefined_loss_is_a_regression(value):
+    pair = World().pair()
+    pair.new["nll"][3] = value
+    assert verdicts(pair)["nll"] == "regressed"
 
 
 def test_retrained_networks_raise_no_alarm():
     alarms = 0
-    for seed in range(25):
+    for seed in range(10):
         world = World(seed)
         alarms += "regressed" in verdicts(*(world.pair() for _ in range(4))).values()
     assert alarms == 0
+
+
+def test_the_level_holds_for_trainings_like_the_baselines(committed):
+    """Old and new seeds drawn anew from the baseline's, all 48 scores of a seed together."""
+    losses = np.array(
+        [scores._losses(m, of) for s in SETS for of in committed.scores[s.name].values()
+         for m in scores.MARGINS]
+    )  # fmt: skip
+    generator = np.random.default_rng(0)
+    noise = 0.2 * losses.std(1, ddof=1, keepdims=True)
+    alarms, runs, number = 0, 300, losses.shape[1]
+    for _ in range(runs):
+        drawn = losses[:, generator.integers(0, number, number + SEEDS)]
+        drawn = drawn + noise * generator.standard_normal(drawn.shape)
+        p = scores.p_higher(drawn[:, number:], drawn[:, :number])
+        alarms += min(p) * len(losses) < scores.ALPHA
+    assert alarms <= 8  # of 3 expected at most: more by chance in 4 of 1000 tries
 
 
 # --- throughput ------------------------------------------------------------------------------
@@ -179,6 +171,8 @@ def test_a_quarter_slower_is_a_regression_and_a_quarter_faster_an_improvement():
     rows = throughput.compare(old, measure("abc"), measure)
     assert [row.verdict for row in rows] == ["regressed", "unchanged", "improved"]
     assert rows[0].difference == pytest.approx(0.25, abs=0.05)
+    assert rows[0].least == pytest.approx(throughput.FACTOR - 1)
+    assert "12.0%" in Report(rows).render("table")
 
 
 def test_one_slow_measurement_is_measured_again():
@@ -235,9 +229,91 @@ def test_the_plain_network_is_the_built_in_one():
             a.copy_(b.view_as(a))
         images = torch.randn(3, 1, 12, 12, generator=torch.Generator().manual_seed(0))
         torch.testing.assert_close(plain.eval()(images), ours.eval()(images)[:, 0])
+    layouts = [
+        [p.stride() for p in network.parameters() if p.ndim == 4] for network in (plain, ours)
+    ]
+    assert layouts[0] == layouts[1]
+
+
+def test_all_of_a_training_but_its_warm_up_counts(monkeypatch):
+    from benchmark import train
+    from benchmark.guard import timing
+    from benchmark.step import Step
+
+    images, labels = timing._images()
+    work = timing._training(registry.methods()["cross-entropy"], images, labels)
+    work(time.perf_counter)
+    slow = 0.5
+
+    def sleeping(function):
+        def wrapped(*args, **kwargs):
+            time.sleep(slow)
+            return function(*args, **kwargs)
+
+        return wrapped
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Step, "warm_up", sleeping(Step.warm_up))
+        assert work(time.perf_counter) < slow
+    monkeypatch.setattr(train, "derive", sleeping(train.derive))  # outside its own stopwatch
+    assert work(time.perf_counter) > slow
+
+
+def test_augmentation_is_timed():
+    from benchmark.guard import timing
+
+    assert "training: TrivialAugment to none" in timing._comparisons()
 
 
 # --- invariants ------------------------------------------------------------------------------
+
+
+def broken(rows):
+    return [row.what for row in rows if row.verdict == "broken"]
+
+
+def test_weights_and_loss_of_the_heads_are_as_published(monkeypatch):
+    import torch
+
+    recipe = type(registry.methods()["mhml-4"].recipe)
+    assert broken(invariants._heads()) == []
+    weigh, loss = recipe.head_weights, recipe.loss
+
+    def unowned(self, classes, generator):  # one class for each head, even if there are more
+        if classes < 4:
+            return weigh(self, classes, generator)
+        return torch.where(torch.eye(4, classes, dtype=torch.bool), 4.0, 0.25)
+
+    def lopsided(self, classes, generator):  # the first head has all that is left
+        weights = unowned(self, classes, generator)
+        weights[0, 4:] = 4.0
+        return weights
+
+    def idle(self, classes, generator):  # heads without a class, if there are few
+        weights = weigh(self, classes, generator)
+        weights[classes:] = 0.25
+        return weights
+
+    for wrong in (
+        idle,
+        unowned,
+        lopsided,
+        lambda self, classes, generator: weigh(self, classes, generator).clamp_min(1.0),
+        lambda self, classes, generator: weigh(self, classes, generator) / 2,
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(recipe, "head_weights", wrong)
+            (name,) = broken(invariants._heads())
+            assert name == "heads of mhml-4 weigh their own classes M, the others 1/M"
+    monkeypatch.setattr(recipe, "loss", lambda *args: 1.01 * loss(*args))
+    assert len(broken(invariants._heads())) == 2
+
+
+def test_a_temperature_that_is_not_one_breaks_the_invariant(monkeypatch):
+    assert invariants._temperature().verdict == "holds"
+    kind = type(registry.calibrators()["temperature"])
+    monkeypatch.setattr(kind, "fit", lambda *_: lambda new: log_softmax(new / 1.01, 1))
+    assert invariants._temperature().verdict == "broken"
 
 
 def test_pooling_logits_breaks_the_invariant(monkeypatch):
@@ -339,18 +415,58 @@ def committed():
     return baseline.read(COMMITTED)
 
 
-def predicted(old):
-    return {s.name: old.predicted[s.name] for s in SETS}
+@pytest.fixture(scope="module")
+def repeated(committed):
+    """A baseline whose first seeds are all like the one it keeps, and predictions like these."""
+    new = {}
+    for s in SETS:
+        of = committed.predicted[s.name]
+        log_probs = {(m, seed): of.log_probs[m, 0] for m in METHODS for seed in range(SEEDS)}
+        new[s.name] = dataclasses.replace(of, log_probs=log_probs)
+    stated = json.loads(json.dumps(committed.scores))
+    for values in (
+        v for methods in stated.values() for of in methods.values() for v in of.values()
+    ):
+        values[:SEEDS] = [values[0]] * SEEDS
+    return dataclasses.replace(committed, scores=stated), new
+
+
+def compared(old, new):
+    pairs, missing = guard.pair_up(old, new)
+    return scores.compare(pairs) + missing
 
 
 def test_the_committed_baseline_is_of_this_matrix_small_and_says_why(committed):
-    assert committed.matrix == matrix.describe()
+    assert matrix.changes(committed.matrix, matrix.describe()) == []
     assert committed.reason
     assert sum(file.stat().st_size for file in COMMITTED.iterdir()) < 2**20
     assert {row.verdict for row in guard.measured_rows(committed)} == {"holds"}
-    found = guard.score_rows(committed, predicted(committed))
+    for s in SETS:
+        for of in committed.scores[s.name].values():
+            assert {len(values) for values in of.values()} == {guard.BASELINE_SEEDS}
+
+
+def test_equal_predictions_are_identical_and_a_rounding_is_not(repeated):
+    old, new = repeated
+    found = compared(old, new)
     assert len(found) == len(METHODS) * len(SETS) * len(scores.MARGINS) == 48
     assert {row.verdict for row in found} == {"identical"}
+    rounded = dict(new["hard"].log_probs)
+    rounded["mixup", 0] = np.nextafter(rounded["mixup", 0], np.float32(0))
+    found = compared(old, new | {"hard": dataclasses.replace(new["hard"], log_probs=rounded)})
+    differ = [row.what for row in found if row.verdict == "unchanged"]
+    assert differ == [f"{metric} of mixup on hard" for metric in scores.MARGINS]
+    assert sum(row.verdict == "identical" for row in found) == 45
+
+
+def test_another_score_of_a_later_seed_is_not_identical(repeated):
+    old, new = repeated
+    other = dict(new["easy"].log_probs)
+    other["focal", SEEDS - 1] = other["mixup", 0]
+    found = compared(old, new | {"easy": dataclasses.replace(new["easy"], log_probs=other)})
+    assert {r.what for r in found if r.verdict != "identical"} == {
+        f"{metric} of focal on easy" for metric in scores.MARGINS
+    }
 
 
 def test_reading_gives_what_was_written(committed, tmp_path):
@@ -364,37 +480,42 @@ def test_reading_gives_what_was_written(committed, tmp_path):
             assert np.array_equal(again.predicted[name].log_probs[key], log_probs)
 
 
-def test_a_missing_method_seed_or_image_is_not_compared(committed):
-    new = predicted(committed)
+def test_a_missing_method_seed_or_image_is_not_compared(repeated):
+    old, new = repeated
     easy = new["easy"]
-    without = {k: v for k, v in easy.log_probs.items() if k[0] != "focal"}
-    lacking = new | {"easy": dataclasses.replace(easy, log_probs=without)}
-    found = guard.score_rows(committed, lacking)
-    missing = [row.what for row in found if row.verdict == "not compared"]
-    assert missing == [f"{metric} of focal on easy" for metric in scores.MARGINS]
-    assert Report([*found, *rows()]).exit_code == 2
+    for gone in (("focal", 0), ("focal", SEEDS - 1)):
+        without = {k: v for k, v in easy.log_probs.items() if k != gone}
+        lacking = new | {"easy": dataclasses.replace(easy, log_probs=without)}
+        found = compared(old, lacking)
+        missing = [row.what for row in found if row.verdict == "not compared"]
+        assert missing == [f"{metric} of focal on easy" for metric in scores.MARGINS]
+        assert Report([*found, *rows()]).exit_code == 2
     other = new | {"hard": dataclasses.replace(new["hard"], labels=1 - new["hard"].labels)}
-    found = guard.score_rows(committed, other)
+    found = compared(old, other)
     assert sum(row.verdict == "not compared" for row in found) == 24
 
 
-def test_a_metric_that_the_baseline_lacks_is_not_compared(committed):
-    scores_without = json.loads(json.dumps(committed.scores))
+def test_a_metric_that_the_baseline_lacks_is_not_compared(repeated):
+    old, new = repeated
+    scores_without = json.loads(json.dumps(old.scores))
     del scores_without["hard"]["mixup"]["ece"]
-    poorer = dataclasses.replace(committed, scores=scores_without)
-    found = guard.score_rows(poorer, predicted(committed))
+    scores_without["hard"]["focal"]["ece"].pop()  # with fewer seeds less would be seen
+    found = compared(dataclasses.replace(old, scores=scores_without), new)
     assert [r.what for r in found if r.verdict == "not compared" and "ece" in r.note] == [
-        f"{metric} of mixup on hard" for metric in scores.MARGINS
+        f"{metric} of {method} on hard"
+        for method in ("focal", "mixup")
+        for metric in scores.MARGINS
     ]
 
 
-def test_a_metric_that_is_gone_is_not_compared(committed, monkeypatch):
+def test_a_metric_that_is_gone_is_not_compared(repeated, monkeypatch):
     others = {name: metric for name, metric in METRICS.items() if name != "ece"}
     monkeypatch.setattr(guard, "METRICS", others)
-    found = guard.score_rows(committed, predicted(committed))
+    old, new = repeated
+    found = compared(old, new)
     assert {row.verdict for row in found} == {"not compared"}
     assert "no metric 'ece' any more" in found[0].note
-    assert len(list(guard.measured_rows(committed))) == 2
+    assert len(list(guard.measured_rows(old))) == 2
 
 
 def test_a_method_that_is_gone_stops_the_guard(monkeypatch, capsys):
@@ -420,18 +541,55 @@ def test_a_changed_measure_breaks_the_invariant(committed, monkeypatch):
     assert {row.verdict for row in guard.measured_rows(committed)} == {"broken"}
 
 
-def test_other_versions_are_said_to_be_so(committed):
-    found = guard.score_rows(committed, predicted(committed))
-    same = committed.environment
-    (note,) = guard._notes(same, same, found)
+def test_the_notes_say_versions_bit_equality_and_margins(repeated):
+    old, new = repeated
+    pairs, _ = guard.pair_up(old, new)
+    same = old.environment
+    note, margins = guard._notes(same, same, pairs)
     assert "same versions" in note
-    assert "bit-equal" in note
-    (note,) = guard._notes(same, {**same, "torch": "9.9"}, found)
+    assert "All 16 predictions are bit-equal" in note
+    assert all(f"{metric} {margin}" in margins for metric, margin in scores.MARGINS.items())
+    changed = [dataclasses.replace(pairs[0], identical=False), *pairs[1:]]
+    note, _ = guard._notes(same, same, changed)
+    assert "1 of 16 predictions are NOT bit-equal to the baseline's (cross-entropy on easy)" in note
+    assert "update the baseline" in note
+    note, _ = guard._notes(same, {**same, "torch": "9.9"}, changed)
     assert f"torch {same['torch']} -> 9.9" in note
-    changed = [dataclasses.replace(found[0], verdict="unchanged"), *found[1:]]
-    (note,) = guard._notes(same, same, changed)
-    assert "47 of 48" in note
-    assert "Something in this tree changed" in note
+    assert "1 of 16 predictions are not bit-equal" in note
+    assert "the statistical verdict stands alone" in note
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("mixup", {"recipe": {"alpha": 0.08}}, "alpha of mixup 0.2 -> 0.08"),
+        ("mc-dropout", {"passes": 3}, "passes of mc-dropout 30 -> 3"),
+        (
+            "temperature-scaling",
+            {"calibrator": None},
+            "calibrator of temperature-scaling temperature -> none",
+        ),
+    ],
+)
+def test_changed_parameters_are_named(name, change, message, monkeypatch, capsys):
+    known = registry.methods()
+    method = known[name]
+    if "recipe" in change:
+        change = {"recipe": dataclasses.replace(method.recipe, **change["recipe"])}
+    changed = known | {name: dataclasses.replace(method, **change)}
+    monkeypatch.setattr(registry, "methods", lambda: changed)
+    assert cli.main(["guard", "--baseline", str(COMMITTED)]) == 2
+    said = capsys.readouterr().err
+    assert f"the baseline is of another matrix: {message}. If that was meant" in said
+
+
+def test_changed_settings_and_missing_methods_are_named():
+    new = matrix.describe()
+    old = {name: dict(of) for name, of in new.items() if name != "focal"}
+    old["the easy set"]["learning_rate"] = 0.1
+    found = matrix.changes(old, new)
+    assert found[0] == "learning_rate of the easy set 0.1 -> 0.05"
+    assert "gamma of focal absent -> 3.0" in found
 
 
 # --- the command -----------------------------------------------------------------------------
@@ -453,7 +611,7 @@ def test_bad_input_is_one_message(words, message, capsys, tmp_path, monkeypatch)
 
 
 def test_a_damaged_or_foreign_baseline_is_one_message(committed, tmp_path):
-    baseline.write(tmp_path, dataclasses.replace(committed, matrix={"methods": []}))
+    baseline.write(tmp_path, dataclasses.replace(committed, matrix={"methods": {}}))
     with pytest.raises(InputError, match="another matrix"):
         guard.check(tmp_path)
     (tmp_path / baseline.NPZ).write_bytes(b"no archive")

@@ -11,15 +11,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
+
 from benchmark.api import InputError, require
 from benchmark.guard import baseline, invariants, matrix, scores, throughput
 from benchmark.guard.baseline import Baseline
-from benchmark.guard.matrix import METHODS, SETS, Predicted, Set
+from benchmark.guard.matrix import METHODS, SEEDS, SETS, Predicted, Set
 from benchmark.guard.verdicts import KINDS, Kind, Report, Row
 from benchmark.metrics import METRICS
 
-SEEDS = 8
-"""Seeds in the baseline: they tell how much a score varies from training to training."""
+BASELINE_SEEDS = 32
+"""Seeds in the baseline: more than in a run, since what they cost is paid once."""
 
 Say = Callable[[str], None]
 
@@ -36,10 +38,11 @@ def check(folder: Path, say: Say = lambda _: None, kinds: Sequence[Kind] = KINDS
         InputError: there is no baseline, it is damaged, or of another matrix.
     """
     old = baseline.read(folder)
+    changed = matrix.changes(old.matrix, matrix.describe())
     require(
-        old.matrix == matrix.describe(),
-        f"{folder}: the baseline is of another matrix (methods, data sets or settings); make a "
-        "new one: python -m benchmark guard --update --reason TEXT",
+        not changed,
+        f"{folder}: the baseline is of another matrix: {'; '.join(changed)}. If that was meant, "
+        "make a new one: python -m benchmark guard --update --reason TEXT",
     )
     rows: list[Row] = []
     notes: list[str] = []
@@ -48,11 +51,12 @@ def check(folder: Path, say: Say = lambda _: None, kinds: Sequence[Kind] = KINDS
             new = {}
             for s in SETS:
                 say(f"training: {len(METHODS)} methods on the {s.name} set ({s.dataset})")
-                new[s.name] = stack.enter_context(matrix.trained(s, s.seeds))
-            rows += score_rows(old, {name: t.predicted for name, t in new.items()})
+                new[s.name] = stack.enter_context(matrix.trained(s, SEEDS))
+            pairs, missing = pair_up(old, {name: t.predicted for name, t in new.items()})
+            rows += scores.compare(pairs) + missing
             rows += measured_rows(old)
             rows += invariants.on_matrix(new)
-            notes = _notes(old.environment, _environment(), rows)
+            notes = _notes(old.environment, _environment(), pairs)
     if "invariant" in kinds:
         say("checking invariants")
         rows += invariants.on_tiny_trainings()
@@ -77,12 +81,12 @@ def update(folder: Path, reason: str, say: Say = lambda _: None) -> Report:
     with ExitStack() as stack:
         new = {}
         for s in SETS:
-            say(f"training: {len(METHODS)} methods on the {s.name} set, {SEEDS} seeds")
-            new[s.name] = stack.enter_context(matrix.trained(s, SEEDS))
+            say(f"training: {len(METHODS)} methods on the {s.name} set, {BASELINE_SEEDS} seeds")
+            new[s.name] = stack.enter_context(matrix.trained(s, BASELINE_SEEDS))
             found = new[s.name].predicted
             require(not found.missing, f"{s.name}: {found.missing}; mend that first")
-            predicted[s.name] = _first_seeds(s, found)
-            values[s.name] = {m: _values(found, m) for m in METHODS}
+            predicted[s.name] = _first_seed(found)
+            values[s.name] = {m: _values(found, m, BASELINE_SEEDS) for m in METHODS}
             say("timing; nothing trains")
             measured.append(_timed(None))
         say("checking invariants")
@@ -100,8 +104,8 @@ def update(folder: Path, reason: str, say: Say = lambda _: None) -> Report:
     return report
 
 
-def score_rows(old: Baseline, new: Mapping[str, Predicted]) -> list[Row]:
-    """A row for each method, set and metric, compared or not."""
+def pair_up(old: Baseline, new: Mapping[str, Predicted]) -> tuple[list[scores.Pair], list[Row]]:
+    """What can be compared of each method and set, and rows for what cannot."""
     pairs, rows = [], []
     for s in SETS:
         for method in METHODS:
@@ -117,7 +121,7 @@ def score_rows(old: Baseline, new: Mapping[str, Predicted]) -> list[Row]:
                     )
                     for metric in scores.MARGINS
                 ]
-    return scores.compare(pairs) + rows
+    return pairs, rows
 
 
 def measured_rows(old: Baseline) -> Iterable[Row]:
@@ -149,40 +153,39 @@ def _pair(s: Set, method: str, old: Baseline, new: Predicted) -> scores.Pair:
     Raises:
         InputError: one is missing, or they are not of the same images.
     """
-    wanted = [(method, seed) for seed in range(s.seeds)]
     kept = old.predicted.get(s.name)
     stated = old.scores.get(s.name, {}).get(method, {})
     for metric in scores.MARGINS:
         require(metric in METRICS, f"there is no metric {metric!r} any more")
         require(
-            len(stated.get(metric, ())) > 1, f"the baseline holds no {metric} of it for two seeds"
+            len(stated.get(metric, ())) >= BASELINE_SEEDS,
+            f"the baseline holds no {metric} of it for {BASELINE_SEEDS} seeds",
         )
-    if kept is None or not all(key in kept.log_probs for key in wanted):
+    if kept is None or (method, 0) not in kept.log_probs:
         raise InputError("the baseline holds no predictions of it")
-    for key in wanted:
-        require(key in new.log_probs, f"it could not be trained: {new.missing.get(key)}")
+    for seed in range(SEEDS):
+        found = (method, seed) in new.log_probs
+        require(found, f"it could not be trained: {new.missing.get((method, seed))}")
     same = list(kept.ids) == list(new.ids) and list(kept.labels) == list(new.labels)
     require(same, "its test images or labels are not the baseline's")
-    return scores.Pair(
-        s.name,
-        method,
-        new.labels,
-        [kept.log_probs[key] for key in wanted],
-        [new.log_probs[key] for key in wanted],
-        stated,
+    now = _values(new, method, SEEDS)
+    # Of the other seeds the baseline knows the scores alone.
+    identical = np.array_equal(kept.log_probs[method, 0], new.log_probs[method, 0]) and all(
+        np.allclose(stated[metric][:SEEDS], now[metric], 0, _STATED) for metric in scores.MARGINS
     )
+    return scores.Pair(s.name, method, stated, now, identical)
 
 
-def _first_seeds(s: Set, found: Predicted) -> Predicted:
-    kept = {key: p for key, p in found.log_probs.items() if key[1] < s.seeds}
+def _first_seed(found: Predicted) -> Predicted:
+    kept = {key: p for key, p in found.log_probs.items() if key[1] == 0}
     return Predicted(found.ids, found.labels, kept, {})
 
 
-def _values(found: Predicted, method: str) -> dict[str, list[float]]:
+def _values(found: Predicted, method: str, seeds: int) -> dict[str, list[float]]:
     return {
         metric: [
             scores.value(metric, found.log_probs[method, seed], found.labels)
-            for seed in range(SEEDS)
+            for seed in range(seeds)
         ]
         for metric in scores.MARGINS
     }
@@ -218,25 +221,36 @@ def _environment() -> dict[str, str]:
     return environment(torch.device("cpu"))
 
 
-def _notes(old: Mapping[str, str], new: Mapping[str, str], rows: Sequence[Row]) -> list[str]:
-    """What to know about the whole: versions, and whether predictions are bit-equal."""
+def _notes(
+    old: Mapping[str, str], new: Mapping[str, str], pairs: Sequence[scores.Pair]
+) -> list[str]:
+    """What to know about the whole: versions, whether predictions are bit-equal, what counts."""
     changed = _changes(old, new)
-    judged = [row for row in rows if row.kind == "score"]
-    equal = sum(row.verdict == "identical" for row in judged)
+    differ = [f"{pair.method} on {pair.dataset}" for pair in pairs if not pair.identical]
     if changed:
         text = f"The baseline is from other versions or hardware: {'; '.join(changed)}."
     else:
         text = "The baseline is from the same versions and hardware."
-    if equal == len(judged) > 0:
-        text += " All predictions are bit-equal to the baseline's."
+    if not differ:
+        text += f" All {len(pairs)} predictions are bit-equal to the baseline's."
+    elif changed:
+        text += (
+            f" {len(differ)} of {len(pairs)} predictions are not bit-equal to the baseline's: for "
+            "these the statistical verdict stands alone."
+        )
     else:
         text += (
-            f" {equal} of {len(judged)} scores are of bit-equal predictions; the others rest on "
-            "the statistical verdict alone."
+            f" Yet {len(differ)} of {len(pairs)} predictions are NOT bit-equal to the baseline's "
+            f"({', '.join(differ)}): this tree predicts something else. If the change was meant, "
+            "update the baseline; if it was not, find it, however small the difference."
         )
-        if not changed:
-            text += " Something in this tree changed what is predicted."
-    return [text]
+    margins = ", ".join(f"{metric} {margin}" for metric, margin in scores.MARGINS.items())
+    return [
+        text,
+        f"A score is worse if the means over seeds differ by more than a margin ({margins}) and "
+        f"clearly (p < {scores.ALPHA} for all scores together). The column `least` says "
+        "from which difference on a row is called worse.",
+    ]
 
 
 def _changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:

@@ -40,16 +40,16 @@ class Baseline:
     Attributes:
         reason: why it was made.
         environment: the versions and hardware that it was made with.
-        matrix: methods, data sets and settings.
+        matrix: settings of each set, parameters of each method.
         scores: by set, method and metric: one value for each seed.
         ratios: throughput ratios by name: one value for each round.
         seconds: times by name: one value for each round.
-        predicted: per-image predictions of the first seeds, by set.
+        predicted: per-image predictions of the first seed, by set.
     """
 
     reason: str
     environment: Mapping[str, str]
-    matrix: Mapping[str, Any]
+    matrix: Mapping[str, Mapping[str, Any]]
     scores: Scores
     ratios: Mapping[str, Sequence[float]]
     seconds: Mapping[str, Sequence[float]]
@@ -62,11 +62,8 @@ def write(folder: Path, baseline: Baseline) -> None:
     lines += [f"{key} = {_text(value)}" for key, value in baseline.environment.items()]
     lines += ["", "[matrix]"]
     for key, value in baseline.matrix.items():
-        if isinstance(value, Mapping):
-            inside = ", ".join(f"{k} = {json.dumps(v)}" for k, v in value.items())
-            lines.append(f"{key} = {{ {inside} }}")
-        else:
-            lines.append(f"{key} = {json.dumps(value)}")
+        inside = ", ".join(f"{k} = {json.dumps(v)}" for k, v in value.items())
+        lines.append(f"{_text(key)} = {{ {inside} }}")
     for name, methods in baseline.scores.items():
         for method, metrics in methods.items():
             lines += ["", f"[scores.{name}.{method}]  # one value for each seed"]

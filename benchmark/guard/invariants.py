@@ -25,7 +25,7 @@ NEUTRAL = {
     "mc-dropout": "mc-dropout[dropout=0]",
     "deep-ensemble": "deep-ensemble[members=1]",
 }
-"""Methods with the parameter at which they are plain cross-entropy."""
+"""Methods with the parameter at which they are plain cross-entropy; the others have none."""
 
 ABLATION = {"mhml-4": "mhsl-4"}
 """Methods without a neutral parameter, and what they are without what makes them special."""
@@ -121,6 +121,8 @@ def _ensemble(name: str, trained: Trained) -> Row:
 def on_tiny_trainings() -> Iterator[Row]:
     """What is best seen on trainings of a second."""
     yield from _trainings()
+    yield from _heads()
+    yield _temperature()
     yield from _views()
 
 
@@ -192,6 +194,64 @@ def _tiny(
         {typed: log_probs[method.name, 0] for typed, method in methods.items()},
         {typed: stored[method.name] for typed, method in methods.items()},
     )
+
+
+# --- neutral parameters that are none of a method's own --------------------------------------
+
+
+def _heads() -> Iterator[Row]:
+    """What makes heads differ is their weights alone, and these are as published."""
+    import torch
+
+    from benchmark import registry
+
+    for name, without in ABLATION.items():
+        recipe, plain = (registry.select_methods(n)[0].recipe for n in (name, without))
+        generator = torch.Generator().manual_seed(0)
+        logits = 3 * torch.randn(64, recipe.heads, 4, generator=generator)
+        targets = torch.eye(4)[torch.randint(4, (64,), generator=generator)]
+        ones = torch.ones(recipe.heads, 4)
+        own, reference = (float(r.loss(logits, targets, ones)) for r in (recipe, plain))
+        text = f"the losses are {own:.6g} and {reference:.6g}"
+        what = f"{name} with unit weights has the loss of {without}"
+        yield row(what, abs(own - reference) <= ROUNDING, text)
+        alike = logits[:, :1].expand_as(logits)
+        own = float(recipe.loss(alike, targets, ones))
+        reference = float(Recipe().loss(logits[:, :1], targets, ones[:1]))
+        text = f"the losses are {own:.6g} and {reference:.6g}"
+        what = f"{name} with unit weights and equal heads has the loss of cross-entropy"
+        yield row(what, abs(own - reference) <= ROUNDING, text)
+        wrong = [n for n in (2, 4, 10) if not _own_classes(recipe, n)]
+        text = f"not so for {' or '.join(map(str, wrong))} classes"
+        yield row(f"heads of {name} weigh their own classes M, the others 1/M", not wrong, text)
+
+
+def _own_classes(recipe: Recipe, classes: int) -> bool:
+    """Whether M heads have weights M and 1/M, every class its head, and every head its class."""
+    import torch
+
+    weights = recipe.head_weights(classes, torch.Generator().manual_seed(0)).double().numpy()
+    own = weights > 1
+    as_published = np.allclose(weights, np.where(own, recipe.heads, 1 / recipe.heads))
+    sizes, owners = own.sum(1), own.sum(0)
+    evenly = np.ptp(sizes) <= 1 and np.ptp(owners) <= 1 and min(sizes.min(), owners.min()) >= 1
+    return bool(weights.shape == (recipe.heads, classes) and as_published and evenly)
+
+
+def _temperature() -> Row:
+    """Of predictions that hold exactly, the best temperature is one: they stay as they are."""
+    from benchmark import registry
+
+    name = "temperature-scaling"
+    calibrator = registry.select_methods(name)[0].calibrator
+    assert calibrator is not None
+    counts = np.array([[5, 2, 1], [1, 1, 6], [3, 4, 1]])  # of images of each class, among 8
+    log_probs = np.log(np.repeat(counts, 8, axis=0) / 8)
+    labels = np.concatenate([np.repeat(np.arange(3), row) for row in counts])
+    calibrated = registry.calibrators()[calibrator].fit(log_probs, labels)(log_probs)
+    off = _distance(calibrated, log_probs)
+    what = f"{name} leaves calibrated predictions as they are"
+    return row(what, off <= ROUNDING, f"its probabilities are off by {off:.2g}")
 
 
 # --- pooling of heads and passes -----------------------------------------------------------

@@ -42,26 +42,26 @@ class Set:
         dataset: as on the command line.
         preset: as on the command line.
         folds: replicates whose test parts are pooled.
-        seeds: trainings of each on one run of the guard.
     """
 
     name: str
     dataset: str
     preset: str
     folds: int
-    seeds: int
 
 
 SETS = (
-    Set(name="easy", dataset="digits", preset="quick[epochs=8]", folds=2, seeds=1),
+    Set(name="easy", dataset="digits", preset="quick[epochs=8]", folds=2),
     Set(
         name="hard",
         dataset="simulated[train=600,calibration=300,test=1000]",
         preset="quick[epochs=12]",
         folds=1,
-        seeds=2,
     ),
 )
+
+SEEDS = 8
+"""Trainings of each method on each set in one run of the guard."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,9 +96,34 @@ class Trained:
     predicted: Predicted
 
 
-def describe() -> dict[str, Any]:
-    """All that the baseline must agree with, as plain values."""
-    return {"methods": list(METHODS)} | {s.name: dataclasses.asdict(s) for s in SETS}
+def describe() -> dict[str, dict[str, Any]]:
+    """All that the baseline must agree with, as plain values: of each set and each method."""
+    from benchmark import registry
+
+    described = {}
+    for s in SETS:
+        preset = registry.select_preset(s.preset)
+        described[f"the {s.name} set"] = {
+            **dataclasses.asdict(s),
+            **dataclasses.asdict(preset.settings),
+            **preset.parameters,
+        }
+    for name in METHODS:
+        (method,) = registry.select_methods(name)
+        calibrator = {"calibrator": method.calibrator or "none"}
+        described[name] = registry.parameters_of(method) | calibrator
+    return described
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What two descriptions differ in, as ``passes of mc-dropout 30 -> 3``."""
+    return [
+        f"{key} of {name} {one.get(key, 'absent')} -> {other.get(key, 'absent')}"
+        for name in dict.fromkeys((*old, *new))
+        for one, other in [(old.get(name, {}), new.get(name, {}))]
+        for key in dict.fromkeys((*one, *other))
+        if one.get(key) != other.get(key)
+    ]
 
 
 @contextmanager

@@ -56,7 +56,7 @@ def compare(
     for name in dict.fromkeys((*old, *new)):
         if name not in old or name not in new:
             why = "it was not measured" if name in old else "the baseline does not hold it"
-            rows.append(_row(name, None, None, "not compared", why))
+            rows.append(Row(kind="throughput", what=name, verdict="not compared", note=why))
             continue
         last = next(m[name] for m in reversed(measured) if name in m)
         attempts = sum(name in m for m in measured)
@@ -67,12 +67,14 @@ def compare(
             verdict = "improved"
         p = min(_p(old[name], last), _p(last, old[name]))
         rows.append(
-            _row(
-                name,
-                float(np.median(old[name])),
-                float(np.median(last)),
-                verdict,
-                f"factor {factor}, rank test p = {p:.2g}, measured {attempts} times"
+            Row(
+                kind="throughput",
+                what=name,
+                old=float(np.median(old[name])),
+                new=float(np.median(last)),
+                verdict=verdict,
+                least=_threshold(old[name], factor) / float(np.median(old[name])) - 1,
+                note=f"factor {factor}, rank test p = {p:.2g}, measured {attempts} times"
                 if attempts > 1
                 else f"factor {factor}, rank test p = {p:.2g}",
             )
@@ -87,14 +89,13 @@ def slower(old: Sequence[float], new: Sequence[float], factor: float = FACTOR) -
     """
     if not (np.isfinite(old).all() and np.isfinite(new).all()):
         return True
-    middle = np.median(new)
-    beyond = middle > factor * np.median(old) and middle > np.quantile(old, NOISE)
-    return bool(beyond and _p(old, new) < ALPHA)
+    return bool(np.median(new) > _threshold(old, factor) and _p(old, new) < ALPHA)
+
+
+def _threshold(old: Sequence[float], factor: float) -> float:
+    """A median above this is slower, if the rank test says so too."""
+    return float(max(factor * np.median(old), np.quantile(old, NOISE)))
 
 
 def _p(old: Sequence[float], new: Sequence[float]) -> float:
     return float(distributions.mannwhitneyu(new, old, alternative="greater").pvalue)
-
-
-def _row(name: str, old: float | None, new: float | None, verdict: Verdict, note: str) -> Row:
-    return Row(kind="throughput", what=name, old=old, new=new, verdict=verdict, note=note)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -81,7 +82,7 @@ def measure(names: Sequence[str] | None = None) -> dict[str, Timed]:
     """Time the comparisons of these names, or all.
 
     Names read ``training: METHOD to cross-entropy``, ``training: engine to bare loop`` and the
-    same with ``prediction``.
+    same with ``prediction``; augmentation is held to training without it.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -115,6 +116,10 @@ def _comparisons() -> dict[str, tuple[Work, Work]]:
         "prediction: our network to plain torch": (
             _bare_prediction(_network(Recipe()), images),
             _bare_prediction(_plain_network(), images),
+        ),
+        "training: TrivialAugment to none": (
+            _training(plain, images, labels, augment="trivial"),
+            _training(plain, images, labels),
         ),
     }
     for name, method in methods.items():
@@ -192,12 +197,12 @@ def _network(recipe: Recipe, seed: int = 0) -> Network:
     )
 
 
-def _settings() -> Settings:
-    return dataclasses.replace(QUICK.settings, epochs=1, batch=_BATCH)
+def _settings(augment: Literal["none", "trivial"] = "none") -> Settings:
+    return dataclasses.replace(QUICK.settings, epochs=1, batch=_BATCH, augment=augment)
 
 
 class _Laps(Stopwatch):
-    """A stopwatch of the training loop that goes by another clock."""
+    """A stopwatch of the training loop's that goes by another clock."""
 
     def __init__(self, now: Clock) -> None:
         super().__init__(_CPU)
@@ -210,14 +215,20 @@ class _Laps(Stopwatch):
         self.seconds += self._now() - self._started
 
 
-def _training(method: Method, images: Pixels, labels: IntArray) -> Work:
-    """The steps of one short epoch, as a fit makes them."""
+def _training(
+    method: Method,
+    images: Pixels,
+    labels: IntArray,
+    augment: Literal["none", "trivial"] = "none",
+) -> Work:
+    """One short epoch as a fit makes it: all but the warm-up, whatever the loop itself times."""
     network = _network(method.recipe)
     batches = Batches(images, network.normalisation, _CPU)
     index, none = np.arange(STEPS * _BATCH), np.arange(0)
 
     def work(now: Clock) -> float:
-        laps = _Laps(now)
+        warming = _Laps(now)
+        started = now()
         train(
             network,
             batches,
@@ -226,26 +237,27 @@ def _training(method: Method, images: Pixels, labels: IntArray) -> Work:
             none,
             _CLASSES,
             recipe=method.recipe,
-            settings=_settings(),
+            settings=_settings(augment),
             seed=0,
-            stopwatch=laps,
+            stopwatch=Stopwatch(_CPU),
+            warming=warming,
         )
-        return laps.seconds
+        return now() - started - warming.seconds
 
     return work
 
 
 def _bare_training(network: nn.Module, images: Pixels, labels: IntArray) -> Work:
     """The same steps on the same tensors, by nothing of ours but perhaps the network."""
-    pixels, targets = torch.from_numpy(images).float() / 255, torch.from_numpy(labels)
+    pixels, targets = _pixels(images), torch.from_numpy(labels)
     settings = _settings()
 
     def work(now: Clock) -> float:
+        started = now()
         network.train()
         optimizer = torch.optim.SGD(
             network.parameters(), settings.learning_rate, settings.momentum, fused=True
         )
-        started = now()
         for index in torch.randperm(STEPS * _BATCH).view(STEPS, _BATCH):
             loss = nn.functional.cross_entropy(_logits(network, pixels[index]), targets[index])
             optimizer.zero_grad(set_to_none=True)
@@ -285,7 +297,7 @@ def _prediction(method: Method, images: Pixels, labels: IntArray) -> Work:
 
 
 def _bare_prediction(network: nn.Module, images: Pixels) -> Work:
-    pixels = torch.from_numpy(images[:_PREDICTED]).float() / 255
+    pixels = _pixels(images[:_PREDICTED])
 
     def work(now: Clock) -> float:
         network.eval()
@@ -302,7 +314,7 @@ def _bare_passes(method: Method, images: Pixels) -> Work:
     """Stochastic passes on the features of each batch, as one would write them with torch."""
     network = _network(method.recipe)
     weight, bias = network.weight[0], network.bias[0]
-    pixels = torch.from_numpy(images[:_PREDICTED]).float() / 255
+    pixels = _pixels(images[:_PREDICTED])
 
     def work(now: Clock) -> float:
         network.eval()
@@ -327,7 +339,15 @@ def _plain_network() -> nn.Module:
         return [convolution, nn.BatchNorm2d(outside), nn.ReLU(inplace=True)]
 
     blocks = [*block(1, 16, 1), *block(16, 32, 2), *block(32, 64, 2)]
-    return nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(576, _CLASSES))
+    network = nn.Sequential(
+        *blocks, nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(576, _CLASSES)
+    )
+    return network.to(memory_format=torch.channels_last)
+
+
+def _pixels(images: Pixels) -> Tensor:
+    """The images as floats, in memory like those of the engine."""
+    return (torch.from_numpy(images).float() / 255).contiguous(memory_format=torch.channels_last)
 
 
 def _logits(network: nn.Module, images: Tensor) -> Tensor:

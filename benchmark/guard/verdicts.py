@@ -36,6 +36,7 @@ class Row:
         old: the baseline's value.
         new: the value now.
         verdict: what became of it.
+        least: the least difference that is called worse, where there is one.
         note: on what the verdict rests, or why nothing could be compared.
     """
 
@@ -44,6 +45,7 @@ class Row:
     verdict: Verdict
     old: float | None = None
     new: float | None = None
+    least: float | None = None
     note: str = ""
 
     @property
@@ -112,14 +114,14 @@ class Report:
         return [f"{row.verdict}: {row.what}: {_change(row)}{row.note}" for row in listed]
 
     def _table(self) -> str:
-        header = ("what", "old", "new", "difference", "verdict")
+        header = _HEADER
         lines = [header, *(_cells(row) for row in self.rows)]
         widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
         text = []
         for line in lines:
             padded = [line[0].ljust(widths[0])]
-            padded += [cell.rjust(width) for cell, width in zip(line[1:4], widths[1:4])]
-            text.append("  ".join([*padded, line[4]]).rstrip())
+            padded += [cell.rjust(width) for cell, width in zip(line[1:-1], widths[1:-1])]
+            text.append("  ".join([*padded, line[-1]]).rstrip())
         body = ["\n".join(text), *self.notes, self.headline, *self._named]
         return "\n".join(body + ([REMEDY] if self.exit_code else []))
 
@@ -133,7 +135,7 @@ class Report:
             lines += ["", REMEDY]
         lines += ["", *(escape(note) + "\n" for note in self.notes)]
         lines += ["<details><summary>All comparisons</summary>", ""]
-        lines += ["| what | old | new | difference | verdict |", "|---|--:|--:|--:|---|"]
+        lines += [f"| {' | '.join(_HEADER)} |", "|---|--:|--:|--:|--:|---|"]
         for row in self.rows:
             cells = [escape(cell) for cell in _cells(row)]
             if row.verdict in (*FAILS, "not compared"):
@@ -159,19 +161,23 @@ class Report:
         return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
 
 
+_HEADER = ("what", "old", "new", "difference", "least", "verdict")
+
+
 def _number(value: float | None, sign: bool = False) -> str:
     return "" if value is None else f"{value:{'+' if sign else ''}.4f}"
 
 
-def _cells(row: Row) -> tuple[str, str, str, str, str]:
-    difference = _number(row.difference, sign=True)
-    if row.kind == "throughput" and row.difference is not None:
-        difference = f"{row.difference:+.1%}"
-    return row.what, _number(row.old), _number(row.new), difference, row.verdict
+def _cells(row: Row) -> tuple[str, str, str, str, str, str]:
+    difference, least = _number(row.difference, sign=True), _number(row.least)
+    if row.kind == "throughput":
+        difference = "" if row.difference is None else f"{row.difference:+.1%}"
+        least = "" if row.least is None else f"{row.least:.1%}"
+    return row.what, _number(row.old), _number(row.new), difference, least, row.verdict
 
 
 def _change(row: Row) -> str:
     if row.difference is None:
         return ""
-    _, old, new, difference, _ = _cells(row)
+    _, old, new, difference, *_ = _cells(row)
     return f"{old} -> {new} ({difference}); "
