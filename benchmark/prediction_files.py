@@ -504,9 +504,9 @@ def _labels(
         if set(labels.tolist()) <= set(index):
             return np.array([index[label] for label in labels.tolist()])
         labels = _label_numbers(name, labels, classes, at)
-        if classes is not None and all(c.isdecimal() for c in classes):
-            if set(classes) != set(map(str, range(width))):
-                return _numbered(name, labels, classes, at)
+        usual = set(map(str, range(width)))
+        if classes is not None and all(map(str.isdecimal, classes)) and set(classes) != usual:
+            return _numbered(name, labels, classes, at)
     require(labels.dtype.kind in "biuf", f"{name} holds {labels.dtype}, not whole numbers")
     whole = np.isfinite(labels) & (np.floor(labels) == labels) if labels.dtype.kind == "f" else True
     bad = ~np.broadcast_to(whole, labels.shape)

@@ -219,9 +219,9 @@ PLANTS = (
         "benchmark/train.py",
         (
             (
-                "            with stopwatch:\n",
-                "            __import__('time').sleep(0.0012 * steps)\n"
-                "            with stopwatch:\n",
+                "            step.total.zero_()\n",
+                "            step.total.zero_()\n"
+                "            __import__('time').sleep(0.0012 * steps)\n",
             ),
         ),
         TIMES,
