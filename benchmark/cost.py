@@ -31,12 +31,13 @@ class Stopwatch:
 
     Attributes:
         seconds: so far.
+        cpu_seconds: that this process computed meanwhile, in all its threads.
         joules: that the whole GPU used meanwhile, or None where its driver does not count them.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.seconds = 0.0
+        self.seconds = self.cpu_seconds = 0.0
         self._energy = _energy_meter(device)
         self.joules = None if self._energy is None else 0.0
 
@@ -44,7 +45,7 @@ class Stopwatch:
         synchronise(self.device)
         if self._energy is not None:
             self._joules_before = self._energy()
-        self._started = time.perf_counter()
+        self._started, self._cpu_before = time.perf_counter(), time.process_time()
 
     def __exit__(
         self,
@@ -54,6 +55,7 @@ class Stopwatch:
     ) -> None:
         synchronise(self.device)
         self.seconds += time.perf_counter() - self._started
+        self.cpu_seconds += time.process_time() - self._cpu_before
         if self._energy is not None and self.joules is not None:
             self.joules += self._energy() - self._joules_before
 

@@ -163,6 +163,7 @@ def _record(fit: Fit, material: Material, device: torch.device, share: int) -> R
         "predict_batch": cost.predict_batch(batches),
         "costs": costs,
         "fits_at_once": share,
+        "train_cpu_share": stopwatch.cpu_seconds / stopwatch.seconds,
     }
     return Record(arrays, info)
 

@@ -47,7 +47,7 @@ class Content:
         predictions: of every cell whose records are all there.
         costs: tidy, with the hardware: each method is charged for every fit that it uses.
         missing: a sentence for each cell that lacks something.
-        notes: sentences on how calibrators were fitted.
+        notes: sentences on how calibrators were fitted and times taken.
         environment: what the fits were made with.
     """
 
@@ -67,6 +67,7 @@ def load(folder: Path, listing: Manifest) -> Content:
     missing: list[str] = []
     environments: dict[str, dict[str, None]] = {}
     unlearnt: dict[tuple[str, str], list[str]] = {}
+    disturbed: dict[tuple[str, str], set[str]] = {}
     for entry in sorted(listing.entries, key=lambda e: (e.preset, e.dataset, e.backbone, e.seed)):
         keys = [*entry.fits, *([entry.calibration] if entry.calibration else [])]
         try:
@@ -82,7 +83,9 @@ def load(folder: Path, listing: Manifest) -> Content:
         if calibration is not None and calibration.info["calibration_errors"] == 0:
             unlearnt.setdefault((entry.method, entry.dataset), []).append(entry.fold)
         costs += _costs(entry, fits, calibration)
-        for record in fits:
+        for fit, record in zip(entry.fits, fits, strict=True):
+            if _disturbed(record):
+                disturbed.setdefault((entry.dataset, entry.backbone), set()).add(fit)
             for name, value in record.info["environment"].items():
                 environments.setdefault(name, {})[str(value)] = None
     columns = [*COLUMNS[:-2], "hardware", *COLUMNS[-2:]]
@@ -94,9 +97,20 @@ def load(folder: Path, listing: Manifest) -> Content:
             f"{method} on {dataset} ({', '.join(folds)}): no calibration image is misclassified, "
             "so the calibrator could only learn to be surer."
             for (method, dataset), folds in unlearnt.items()
+        ]
+        + [
+            f"{dataset}, {backbone}: other programs used the processor while {len(fits)} of the "
+            "fits trained, so that their times are too long: do not compare costs."
+            for (dataset, backbone), fits in disturbed.items()
         ],
         {name: ", ".join(sorted(values)) for name, values in sorted(environments.items())},
     )
+
+
+def _disturbed(record: Record) -> bool:
+    """Whether training on a CPU had to wait for others for more than a tenth of its time."""
+    on_cpu = record.info["environment"]["device"] == "cpu"
+    return on_cpu and bool(record.info.get("train_cpu_share", 1.0) < 0.9)
 
 
 COLUMNS = ("preset", "dataset", "backbone", "method", "fold", "seed", "metric", "value")

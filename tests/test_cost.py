@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmark import cost, fit, leaderboard, registry, run
+from benchmark import cost, fit, leaderboard, manifest, registry, run
 from benchmark.api import Recipe
 from benchmark.batches import Batches
 from benchmark.manifest import Entry
@@ -36,6 +36,7 @@ def test_a_stopwatch_adds_up_what_is_inside():
             time.sleep(0.02)
         time.sleep(0.05)
     assert 0.04 <= stopwatch.seconds < 0.09
+    assert stopwatch.cpu_seconds < 0.01  # asleep
     assert stopwatch.joules is None
 
 
@@ -181,6 +182,7 @@ def test_a_fit_records_its_costs(recorded):
 
 def test_a_fit_says_how_it_was_timed(recorded):
     assert recorded.info["fits_at_once"] == 2
+    assert 0 < recorded.info["train_cpu_share"] < 1.1
     assert recorded.info["step"] == "eager"
     assert recorded.info["predict_batch"] == 256
     assert recorded.info["environment"]["hardware"]
@@ -257,6 +259,21 @@ def test_times_taken_differently_are_never_compared(other):
     (mixed,) = cells["both"]
     assert " + " in mixed
     assert math.isnan(cells["both"][mixed].ratio)
+
+
+def test_times_of_a_busy_processor_are_named(tmp_path):
+    asked = run.Request(
+        methods="cross-entropy", datasets=registry.select_datasets("simulated[train=64]"),
+        preset="quick[epochs=1]", folds=1, jobs=1, device="cpu", results=tmp_path, cache=tmp_path,
+    )  # fmt: skip
+    work = run.prepare(asked)
+    run.execute(asked, work)
+    (key,) = (wanted.key for wanted in work.fits)
+    for share, said in ((0.99, False), (0.7, True)):
+        record = asked.store.read(key)
+        asked.store.write(key, Record(record.arrays, record.info | {"train_cpu_share": share}))
+        notes = leaderboard.load(tmp_path, manifest.read(tmp_path)).notes
+        assert any("do not compare costs" in note for note in notes) == said
 
 
 def test_shared_timing_is_named():
