@@ -435,8 +435,8 @@ def heads(board: Board) -> Drawing | None:
         name=f"heads--{board.block.file_name}",
         title="How many heads?",
         caption="Calibration error and likelihood of multi-head methods against the number of "
-        f"heads, with {board.coverage} intervals. Where these overlap from end to end, the number "
-        "of heads does not matter on these images.",
+        f"heads, with {board.coverage} intervals. Intervals of two methods may overlap although "
+        "the methods differ: the paired differences in the tables decide.",
         alt=f"ECE of mhml by number of heads: {said}." if said else "NLL by number of heads.",
         figure=figure,
     )
