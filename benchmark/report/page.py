@@ -125,7 +125,12 @@ def render(
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"linked": linked, "data_uri": data_uri, "breakable": breakable, "labelled": labelled}
+    environment.filters |= {
+        "linked": linked,
+        "data_uri": data_uri,
+        "breakable": breakable,
+        "labelled": labelled,
+    }
     script = (_HERE / "page.js").read_text(encoding="utf-8").strip()
     shown = {str(m["name"]): m for m in methods}
     names = list(dict.fromkeys(row.method for board in boards for row in board.rows))
