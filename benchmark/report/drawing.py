@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -143,10 +144,11 @@ def _columns(panels: int) -> int:
     return min(range(4, 8), key=lambda c: (-panels % c + abs(math.ceil(panels / c) - 3), c))
 
 
-def share_axis(ax: Axes) -> None:
-    """0 to 100 %, the outer labels turned inwards so that neighbours do not collide."""
-    ax.set_xlim(0, 1)
-    ax.set_xticks([0, 0.5, 1], ["0", "50", "100"])
+def share_axis(ax: Axes, start: float = 0.0) -> None:
+    """``start`` to 100 %, the outer labels turned inwards so that neighbours do not collide."""
+    ax.set_xlim(start, 1)
+    ticks = (start, (start + 1) / 2, 1)
+    ax.set_xticks(ticks, [f"{tick * 100:.10g}" for tick in ticks])
     first, _, last = ax.get_xticklabels()
     first.set_horizontalalignment("left")
     last.set_horizontalalignment("right")
@@ -156,11 +158,11 @@ def _wrapped(name: str, width: int) -> str:
     """A name on at most two lines."""
     if len(name) <= width:
         return name
-    first, *rest = broken(name)
+    first, *rest = (part for piece in broken(name) for part in re.findall(r"\S*\s|\S+", piece))
     while rest and len(first + rest[0]) <= width:
         first += rest.pop(0)
     if len(first) > width:
-        first, rest = first[: width - 1] + "-", [first[width - 1 :], *rest]
+        first, rest = first[:width], [first[width:], *rest]  # a hyphen might be the name's own
     return f"{first}\n{shortened(''.join(rest), width)}"
 
 

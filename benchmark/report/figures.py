@@ -129,7 +129,10 @@ def reliability(board: Board, found: Mapping[str, Sequence[Predictions]]) -> Dra
         caption="Where the points lie on the diagonal, confidence is honest: of the images "
         "predicted with 80 % confidence, 80 % are right. Below the diagonal the method is "
         "over-confident. The grey band is where a perfectly calibrated model's points would fall "
-        "in 95 % of cases, bin by bin; the bars beneath show how many images have that confidence.",
+        "in 95 % of cases, bin by bin; the bars beneath show the share of the images that has that "
+        f"confidence, in all panels on one scale up to {number(largest * 100, 0)} %. "
+        f"{INSIDE_FLOOR} behind an ECE: inside the noise floor, a perfectly calibrated model "
+        "would score as high by chance.",
         alt=f"Reliability diagrams of {counted(methods)}. "
         + "; ".join(
             f"{m}: {int(binned[m].outside.sum())} of {len(binned[m].share)} bins outside the band"
@@ -179,11 +182,13 @@ def intervals(board: Board) -> Drawing | None:
     axes[0].set_ylim(len(board.rows) - 0.4, -0.6)
     handles = [dot(BLUE, "o", f"value with {board.coverage} interval")]
     if "ece" in metrics:
-        handles = [
-            dot(BLUE, "o", f"value with {board.coverage} interval"),
+        handles += [
             dot("white", "o", "inside the noise floor", edge=BLUE),
             patch(BAND, "noise floor: what perfect calibration would score"),
         ]
+    against = next((r for r in board.rows if r.method == board.against), None)
+    if against and any(math.isfinite(against.values.get(m, Value()).value) for m in metrics):
+        handles.append(line(GREY, f"value of {shortened(board.against, 24)}", dashed=True))
     if any(math.isinf(r.values[m].value) for r in board.rows for m in metrics if m in r.values):
         handles.append(dot(ORANGE, ">", "infinite"))
     legend(figure, handles, constrained=True)
@@ -233,7 +238,7 @@ def _forest(ax: Axes, board: Board, metric: str) -> None:
             ax.plot(v.value * q.scale, y, "o", ms=5, mec=BLUE, mew=1.2,
                     mfc="white" if v.inside_floor else BLUE)  # fmt: skip
             if row.method == board.against:
-                ax.axvline(v.value * q.scale, color=GREY, lw=0.8, ls=(0, (4, 3)), zorder=-1)
+                ax.axvline(v.value * q.scale, color=GREY, lw=1, ls=(0, (4, 3)), zorder=0.5)
         elif math.isinf(v.value):
             ax.plot(edge, y, ">", color=ORANGE, ms=6, mec="white", mew=0.5)
     kind = f"{q.direction}; logarithmic axis" if log else q.direction
@@ -241,9 +246,7 @@ def _forest(ax: Axes, board: Board, metric: str) -> None:
     if log:
         ax.set_xscale("log")
         ax.set_xlim(left=min(e for v in values for e in (v.value, v.low) if e > 0) / 1.2)
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        ax.xaxis.set_minor_locator(NullLocator())
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.10g}"))
+        _log_ticks(ax)
     else:
         ax.xaxis.set_major_locator(MaxNLocator(6))
     if q.unit == "%":
@@ -252,6 +255,21 @@ def _forest(ax: Axes, board: Board, metric: str) -> None:
     ax.grid(axis="x", color="#eceef2", lw=0.7, zorder=-3)
     ax.set_axisbelow(True)
     sns.despine(ax=ax, left=True)
+
+
+_LOG_STEPS = ((1,), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 1.2, 1.4, 1.6, 1.8, *range(2, 10)))
+
+
+def _log_ticks(ax: Axes) -> None:
+    """The fewest round numbers along a logarithmic axis that make four ticks or more."""
+    low, high = ax.get_xlim()
+    for steps in _LOG_STEPS:
+        locator = LogLocator(subs=steps, numticks=40)
+        if sum(low <= tick <= high for tick in locator.tick_values(low, high)) >= 4:
+            break
+    ax.xaxis.set_major_locator(locator)
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.10g}"))
 
 
 # --- costs ---------------------------------------------------------------------------------
@@ -295,11 +313,11 @@ def _cost(board: Board, hardware: str, points: Sequence[tuple[Row, float, Value]
             ax.plot(x[some], y[some], marker, color=fill, ms=size, mec=edge, mew=stroke, zorder=3)
     ax.set_ylim(bottom=0, top=y.max() * 1.08)
     ax.margins(x=0.06)
-    ax.set_xlabel("Training time of one replicate, s ↓ (lower is better)")
+    kind = "; logarithmic axis" if wide else ""
+    ax.set_xlabel(f"Training time of one replicate, s ↓ (lower is better{kind})")
     ax.set_ylabel("ECE, % ↓ (lower is better)")
     if wide:
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        ax.xaxis.set_minor_locator(NullLocator())
+        _log_ticks(ax)
     else:  # some width, lest a percent of difference look like much
         room = max(0.08 * np.ptp(x), 0.15 * x.max() - np.ptp(x) / 2)
         ax.set_xlim(x.min() - room, x.max() + room)
@@ -435,8 +453,8 @@ def heads(board: Board) -> Drawing | None:
         name=f"heads--{board.block.file_name}",
         title="How many heads?",
         caption="Calibration error and likelihood of multi-head methods against the number of "
-        f"heads, with {board.coverage} intervals. Where these overlap from end to end, the number "
-        "of heads does not matter on these images.",
+        f"heads, with {board.coverage} intervals. Intervals of two methods may overlap although "
+        "the methods differ: the paired differences in the tables decide.",
         alt=f"ECE of mhml by number of heads: {said}." if said else "NLL by number of heads.",
         figure=figure,
     )
@@ -456,6 +474,7 @@ def risk_coverage(board: Board, found: Mapping[str, Sequence[Predictions]]) -> D
     curve = np.array([lines[m][1] for m in methods])
     coverage = lines[methods[0]][0]
     highest = float(curve[:, len(coverage) // 10 :].max())
+    start = _first_errors(coverage, curve.max(0))
     reference = board.against if board.against in lines else None
     for i, method in enumerate(methods):
         ax = figure.add_subplot(grid[i // columns, i % columns])
@@ -467,7 +486,7 @@ def risk_coverage(board: Board, found: Mapping[str, Sequence[Predictions]]) -> D
         ax.set_ylim(0, max(highest * 1.1, 1e-3))
         ax.yaxis.set_major_locator(MaxNLocator(4))
         ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v * 100:.3g}"))
-        share_axis(ax)
+        share_axis(ax, start)
         first, last = i % columns == 0, i + columns >= len(methods)
         ax.tick_params(labelbottom=last, labelleft=first)
         if first:
@@ -486,11 +505,28 @@ def risk_coverage(board: Board, found: Mapping[str, Sequence[Predictions]]) -> D
         title="Error rate when only confident predictions are kept",
         caption="Keep the most confident share of the images (to the left: fewer) and count the "
         "errors among them. A lower curve means that confidence tells right from wrong; whether "
-        "its level is honest is not shown here.",
+        "its level is honest is not shown here."
+        + (
+            f" The axis begins at {percent(start)}: hardly an error is among fewer images."
+            if start
+            else ""
+        ),
         alt=f"Risk-coverage curves of {counted(methods)}. Keeping the most confident half, "
         f"{best} errs least: {number(half[best] * 100, 1)} %.",
         figure=figure,
     )
+
+
+def _first_errors(coverage: FloatArray, risk: FloatArray) -> float:
+    """Where an axis of coverage may begin: 0, or half and more where there is no error before.
+
+    Args:
+        coverage: ``(n,)`` ascending shares of the images.
+        risk: ``(n,)`` the largest error rate of any method there.
+    """
+    notable = coverage[risk > 0.1 * risk[-1]]
+    start = math.floor(float(notable[0]) * 10 - 1e-9) / 10 if len(notable) else 0.0
+    return min(start, 0.9) if start >= 0.5 else 0.0
 
 
 # --- critical differences ------------------------------------------------------------------

@@ -61,7 +61,10 @@ const filter = () => {
 };
 
 form.hidden = false;
-form.querySelector("details").open = !matchMedia("(max-width: 40rem)").matches;
+const narrow = matchMedia("(max-width: 40rem)");
+const fold = () => { form.querySelector("details").open = !narrow.matches; };
+fold();
+narrow.addEventListener("change", fold);
 for (const type of ["input", "change"]) form.addEventListener(type, filter);
 form.addEventListener("submit", (event) => event.preventDefault());
 

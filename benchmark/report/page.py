@@ -125,7 +125,12 @@ def render(
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"linked": linked, "data_uri": data_uri, "breakable": breakable}
+    environment.filters |= {
+        "linked": linked,
+        "data_uri": data_uri,
+        "breakable": breakable,
+        "labelled": labelled,
+    }
     script = (_HERE / "page.js").read_text(encoding="utf-8").strip()
     shown = {str(m["name"]): m for m in methods}
     names = list(dict.fromkeys(row.method for board in boards for row in board.rows))
@@ -351,6 +356,12 @@ def linked(text: str) -> Markup:
 def breakable(name: str) -> Markup:
     """A name that may go on in the next line after a hyphen or plus."""
     return Markup("<wbr>").join(broken(name))
+
+
+def labelled(key: str) -> str:
+    """A key of the provenance in words; ``file NAME`` keeps the name as it is."""
+    words = key if key.startswith("file ") else key.replace("_", " ")
+    return words[:1].upper() + words[1:]
 
 
 def data_uri(drawing: Drawing) -> str:

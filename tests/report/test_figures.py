@@ -13,12 +13,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from benchmark.report.board import Value, make_boards
 from benchmark.report.curves import by_method
-from benchmark.report.drawing import style
+from benchmark.report.drawing import _wrapped, style
 from benchmark.report.figures import (
+    _first_errors,
     _spread,
     cost,
     draw_block,
     draw_overall,
+    heads,
     intervals,
     pareto,
     replicate_ranks,
@@ -206,3 +208,48 @@ def test_infinite_values_are_drawn_at_the_edge(few):
     drawing = draw_block(few.boards[0], few.predictions)[1]
     labels = [t.get_text() for t in drawing.figure.legends[0].get_texts()]
     assert "infinite" in labels
+
+
+def test_overlap_is_not_taken_for_equality(few):
+    caption = heads(few.boards[0]).caption
+    assert "may overlap although the methods differ" in caption
+    assert "does not matter" not in caption
+
+
+def test_the_dashed_line_is_in_the_legend_and_above_the_bands(few):
+    figure = intervals(few.boards[0]).figure
+    assert "value of cross-entropy" in [t.get_text() for t in figure.legends[0].get_texts()]
+    for ax in figure.axes:
+        [dashed] = [line for line in ax.lines if line.get_linestyle() == "--"]
+        assert all(dashed.get_zorder() > patch.get_zorder() for patch in ax.patches)
+
+
+def test_a_logarithmic_cost_axis_says_so_and_has_ticks(few):
+    board = few.boards[0]
+    for spread in (3.5, 12.0, 4e4):
+        rows = [
+            dataclasses.replace(
+                row, costs={k: dataclasses.replace(c, value=0.77 * spread ** (i / 3))
+                            for k, c in row.costs.items()},
+            )
+            for i, row in enumerate(board.rows)
+        ]  # fmt: skip
+        [drawing] = cost(dataclasses.replace(board, rows=tuple(rows)))
+        ax = drawing.figure.axes[0]
+        assert "logarithmic axis" in ax.get_xlabel()
+        low, high = ax.get_xlim()
+        assert 4 <= sum(low <= tick <= high for tick in ax.get_xticks()) <= 12
+
+
+def test_a_name_is_broken_without_another_character():
+    assert _wrapped("method 20 with spaces", 15) == "method 20 with \nspaces"
+    for name in ("abcdefghijklmnopqrst", "a_b-cdefghijklmnopq", "x" * 16):
+        assert _wrapped(name, 15).replace("\n", "") == name
+
+
+def test_coverage_begins_where_errors_do():
+    coverage = np.linspace(0, 1, 201)[1:]
+    assert _first_errors(coverage, coverage * 0.3) == 0
+    assert _first_errors(coverage, np.where(coverage > 0.78, 0.02, 0.0)) == 0.7
+    assert _first_errors(coverage, np.where(coverage > 0.998, 0.02, 0.0)) == 0.9
+    assert _first_errors(coverage, np.zeros(200)) == 0

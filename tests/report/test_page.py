@@ -4,11 +4,14 @@ import base64
 import json
 import re
 import shutil
+import subprocess
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 
-from benchmark.report.page import linked
+from benchmark.report import write
+from benchmark.report.page import labelled, linked
 
 from .conftest import ATTACK, FEW
 
@@ -79,6 +82,13 @@ def emulate(browser, width=1300, scheme="light", mobile=False):
             ]
         },
     )
+
+
+def show(browser, folder, made, **changed):
+    """A report of other material than the usual one."""
+    made = SimpleNamespace(**{**vars(made), **changed})
+    write(folder, made.tables, made.predictions, made.costs, made.methods, made.provenance)
+    browser.get((folder / "report.html").as_uri())
 
 
 @pytest.fixture
@@ -323,6 +333,60 @@ def test_a_phone_scrolls_tables_in_their_boxes(page):
     assert inside > outside
 
 
+def test_a_phone_shows_a_metric_at_once_and_folds_the_choice_of_columns(page):
+    folded = "#filters details:not([open])"
+    assert not all_of(page, folded)
+    emulate(page, width=390, mobile=True)
+    page.refresh()
+    assert all_of(page, folded)
+    cell = first(page, "section.board:first-of-type td[data-name=accuracy]")
+    right = "return arguments[0].getBoundingClientRect().right"
+    assert page.execute_script(right, cell) <= page.execute_script(right, first(page, ".scroll"))
+
+
+def test_columns_fit_a_usual_window_and_are_named_on_each_printed_page(browser, many, tmp_path):
+    emulate(browser)
+    show(browser, tmp_path, many)
+    boxes = all_of(browser, "section.board > .scroll")
+    assert len(boxes) == len(many.boards)
+    for box in boxes:
+        inside, outside = (browser.execute_script(f"return arguments[0].{w}", box)
+                           for w in ("scrollWidth", "clientWidth"))  # fmt: skip
+        assert inside <= outside
+    _names_on_each_printed_page(browser, many, tmp_path / "page.pdf")
+
+
+def _names_on_each_printed_page(browser, many, path):
+    pdftotext = shutil.which("pdftotext") or pytest.skip("pdftotext is not installed")
+    pdf = browser.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})
+    path.write_bytes(base64.b64decode(pdf["data"]))
+    said = subprocess.run([pdftotext, "-layout", path, "-"], capture_output=True, check=True)
+    second_lines = [
+        text for text in said.stdout.decode().split("\f")
+        if re.search(r"%, ↑ better +%, ↓ better", text)
+    ]  # fmt: skip
+    assert len(second_lines) > len(many.boards)  # so that some table goes on on another page
+    for text in second_lines:
+        assert re.search(r"Method +Rank.* Accuracy +ECE", text)
+
+
+def test_long_names_stay_on_the_page(browser, few, tmp_path):
+    name = "convnext_tiny_in22k_ft_in1k_384_label_smoothing_0.1_run3" * 2
+    emulate(browser, width=390, mobile=True)
+    show(
+        browser, tmp_path, few,
+        methods=[{**few.methods[0], "summary": f"Predictions read from {name}.npz."}],
+        provenance={**few.provenance, f"file {name}.npz": "SHA-256 0"},
+    )  # fmt: skip
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+    spilt = (
+        "return [...document.querySelectorAll('#methods p, #made dt')]"
+        ".filter((e) => e.scrollWidth > e.clientWidth + 1).length"
+    )
+    assert browser.execute_script(spilt) == 0
+    assert f"File {name}.npz" in first(browser, "#made").text
+
+
 def test_print_fits_the_paper(page):
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     assert not first(page, "#filters").is_displayed()
@@ -330,6 +394,11 @@ def test_print_fits_the_paper(page):
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
     pdf = page.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})
     assert base64.b64decode(pdf["data"]).startswith(b"%PDF")
+
+
+def test_file_names_are_shown_as_they_are():
+    assert labelled("file cifar10_resnet110_NNcal.npz") == "File cifar10_resnet110_NNcal.npz"
+    assert labelled("python_version") == "Python version"
 
 
 def test_addresses_become_links_and_nothing_else():
