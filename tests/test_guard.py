@@ -389,6 +389,17 @@ def test_exit_codes(changed, code):
         assert all(f"{v}: " in text for v in changed.values())
 
 
+def test_the_headline_says_when_predictions_changed():
+    assert Report(rows()).headline == "PASS: 3 comparisons, none worse than the baseline"
+    changed = Report(rows(score="unchanged")).headline
+    assert changed.endswith(", but 1 scores are of predictions that changed")
+
+
+def test_a_baseline_that_lacks_a_method_is_not_compared(committed):
+    old = dataclasses.replace(committed, scores={"easy": {}, "hard": committed.scores["hard"]})
+    assert all(row.verdict == "holds" for row in guard.measured_rows(old))
+
+
 def test_an_empty_or_partial_report_is_never_a_pass():
     assert Report([]).exit_code == 2
     for kept in ([0, 1], [0, 2], [1, 2]):

@@ -131,7 +131,7 @@ def measured_rows(old: Baseline) -> Iterable[Row]:
         for s in SETS:
             kept = old.predicted[s.name]
             for (method, seed), log_probs in kept.log_probs.items():
-                stated = old.scores[s.name][method].get(metric, [])
+                stated = old.scores.get(s.name, {}).get(method, {}).get(metric, [])
                 if seed < len(stated):
                     now = scores.value(metric, log_probs, kept.labels)
                     worst = max(worst, abs(now - stated[seed]))

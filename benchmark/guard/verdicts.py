@@ -92,6 +92,9 @@ class Report:
             text = f"CANNOT COMPARE: {len(missing)} of {len(self.rows)} comparisons"
         else:
             text = f"PASS: {len(self.rows)} comparisons, none worse than the baseline"
+            changed = sum(r.kind == "score" and r.verdict != "identical" for r in self.rows)
+            if changed:
+                text += f", but {changed} scores are of predictions that changed"
         if failed and missing:
             text += f"; {len(missing)} could not be made"
         return text + (f"; {len(better)} improved" if better else "")
