@@ -188,6 +188,7 @@ def estimate(
         degrees[i, j] = degrees[j, i] = boot.degrees(differences)
         if metric.name == "accuracy":
             error = boot.standard_errors(images)
+            error[error < 1e-12] = 0.0  # all right, but for rounding
             plain = block.groups is None and block.seeds == 1
             each = boot.degrees(images) if boot.grouped else np.full(number, np.inf)
             # Groups that are all right show no variance: each counts as one image then.
