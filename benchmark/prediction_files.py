@@ -124,7 +124,6 @@ _DAMAGED = (
     KeyError,
     EOFError,
     MemoryError,
-    NotImplementedError,
     RuntimeError,
     zipfile.BadZipFile,
     zlib.error,
