@@ -157,9 +157,10 @@ def _pair(s: Set, method: str, old: Baseline, new: Predicted) -> scores.Pair:
     stated = old.scores.get(s.name, {}).get(method, {})
     for metric in scores.MARGINS:
         require(metric in METRICS, f"there is no metric {metric!r} any more")
+        values = stated.get(metric, ())
         require(
-            len(stated.get(metric, ())) >= BASELINE_SEEDS,
-            f"the baseline holds no {metric} of it for {BASELINE_SEEDS} seeds",
+            len(values) >= BASELINE_SEEDS and bool(np.isfinite(values).all()),
+            f"the baseline holds no finite {metric} of it for {BASELINE_SEEDS} seeds",
         )
     if kept is None or (method, 0) not in kept.log_probs:
         raise InputError("the baseline holds no predictions of it")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from benchmark.metrics import METRICS, Metric
+from benchmark.stats import tables as stats
 
 INFINITE = "∞"
 ABSENT = "–"
@@ -24,8 +25,8 @@ FOOTNOTES = (
     ),
     (
         FEW_ERRORS,
-        "fewer than 30 errors, or errors in fewer than 10 groups: intervals may cover less than "
-        "they say.",
+        f"fewer than {stats.FEW_ERRORS} errors, or errors in fewer than {stats.FEW_GROUPS} groups: "
+        "intervals may cover less than they say.",
     ),
 )
 
