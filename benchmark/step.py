@@ -7,8 +7,9 @@ the learning rate are copied to fixed tensors, and nothing in a step may wait fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Literal
 
 import torch
@@ -31,6 +32,18 @@ def modes(device: torch.device, steps: int) -> Sequence[Mode]:
     if device.type != "cuda":
         return ("eager",)
     return ("compiled", "graph", "eager") if steps >= COMPILED_STEPS else ("graph", "eager")
+
+
+@contextmanager
+def _never_waiting() -> Iterator[None]:
+    """Raise where the GPU is waited for: to learn it from a failed graph spoils torch's dropout."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Synchronization debug mode")  # "is a prototype"
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 class Step:
@@ -131,10 +144,14 @@ class Step:
         self._images, self._targets = images.clone(), targets.clone()
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):  # a graph is made of work that has run before
-            for _ in range(3):
-                self._work(self._images, self._targets)
-        torch.cuda.current_stream().wait_stream(side)
+        try:
+            with torch.cuda.stream(side):  # a graph is made of work that has run before
+                for _ in range(3):
+                    self._work(self._images, self._targets)
+                with _never_waiting():
+                    self._work(self._images, self._targets)
+        finally:
+            torch.cuda.current_stream().wait_stream(side)
         self.optimizer.zero_grad(set_to_none=True)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):

@@ -277,6 +277,7 @@ def test_cuda_makes_the_same_bytes(shape: tuple[int, int, int]) -> None:
 
 
 @needs_cuda
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")  # it says it is a prototype
 def test_cuda_is_never_waited_for() -> None:
     images = random_images(200).cuda()
     expected = trivial_augment(images.cpu(), torch.Generator().manual_seed(0))
