@@ -249,16 +249,19 @@ def _guard(options: argparse.Namespace) -> int:
             report = guard.update(options.baseline, options.reason, say)
         else:
             report = guard.check(options.baseline, say)
-    except (InputError, OSError):
-        raise
     except Exception as error:  # exit code 1 would say that something was found to be worse
-        import traceback
+        expected, reason = isinstance(error, (InputError, OSError)), str(error)
+        if not expected:
+            import traceback
 
-        traceback.print_exception(error)
-        raise InputError(
-            f"this tree cannot be compared, it fails ({type(error).__name__})"
-        ) from error
-    if options.update and report.exit_code != 1:
+            traceback.print_exception(error)
+            reason = f"this tree cannot be compared, it fails ({type(error).__name__})"
+        if options.format != "table":  # whoever reads only these is to learn it, too
+            print(guard.refusal(reason).render(options.format))
+        if expected:
+            raise
+        raise InputError(reason) from error
+    if options.update and not (report.worse or report.missing):
         print(f"A new baseline is in {options.baseline}: look at its difference, and commit it.")
         return 0
     print(report.render(options.format))

@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -85,6 +86,27 @@ def test_a_loss_of_accuracy_is_a_regression():
     assert verdicts(World().pair(new={"noise": 2.0}))["accuracy"] == "regressed"
 
 
+def test_trainings_that_collapse_are_a_regression_however_few():
+    pair = World().pair()
+    good = dict(pair.new)
+    for collapsed, verdict in ((1, "unchanged"), (2, "regressed")):
+        losses = [2.3] * collapsed + list(good["nll"][collapsed:])
+        assert verdicts(dataclasses.replace(pair, new=good | {"nll": losses}))["nll"] == verdict
+
+
+def test_a_change_after_training_is_seen_through_the_spread_of_trainings():
+    generator, margin = np.random.default_rng(0), scores.MARGINS["nll"]
+    values = 0.5 + 3 * margin * generator.standard_normal(guard.BASELINE_SEEDS)
+    old, same = (dict.fromkeys(scores.MARGINS, v) for v in (values, values[:SEEDS]))
+    worse = values[:SEEDS] + 1.2 * margin + 0.01 * margin * generator.standard_normal(SEEDS)
+    pair = scores.Pair("hard", "temperature-scaling", old, same | {"nll": worse}, False)
+    assert verdicts(pair) == {"ece": "unchanged", "nll": "regressed", "accuracy": "unchanged"}
+    row = scores.compare([pair])[list(scores.MARGINS).index("nll")]
+    assert row.difference == pytest.approx(1.2 * margin, rel=0.02)
+    retrained = dataclasses.replace(pair, new=same | {"nll": np.roll(worse, 1)})
+    assert verdicts(retrained)["nll"] == "unchanged"
+
+
 def made_up(shift, spread=0.03, metric="nll"):
     """A pair whose new scores are like the old ones, but by so much higher."""
     generator = np.random.default_rng(0)
@@ -137,13 +159,17 @@ def test_retrained_networks_raise_no_alarm():
 
 
 def test_the_level_holds_for_trainings_like_the_baselines(committed):
-    """Old and new seeds drawn anew from the baseline's, all 48 scores of a seed together."""
+    """Old and new seeds drawn anew from the baseline's, all 48 scores of a seed together.
+
+    Accuracies keep their ties.
+    """
     losses = np.array(
         [scores._losses(m, of) for s in SETS for of in committed.scores[s.name].values()
          for m in scores.MARGINS]
     )  # fmt: skip
     generator = np.random.default_rng(0)
     noise = 0.2 * losses.std(1, ddof=1, keepdims=True)
+    noise[list(scores.MARGINS).index("accuracy") :: len(scores.MARGINS)] = 0
     alarms, runs, number = 0, 300, losses.shape[1]
     for _ in range(runs):
         drawn = losses[:, generator.integers(0, number, number + SEEDS)]
@@ -199,6 +225,15 @@ def test_noise_alone_is_never_slower():
 def test_a_ratio_that_one_side_lacks_is_not_compared():
     rows = throughput.compare({"a": [1.0] * 5}, {"b": [1.0] * 5}, lambda names: {})
     assert {row.what: row.verdict for row in rows} == {"a": "not compared", "b": "not compared"}
+
+
+@pytest.mark.parametrize("old", [[], [1.0, 1.1, 1.2], [1.0] * 23 + [np.nan]])
+def test_a_damaged_baseline_of_times_blames_nobody(old):
+    (row,) = throughput.compare({"a": old}, {"a": [2.0] * 16}, lambda names: {})
+    assert row.verdict == "not compared"
+    assert "rounds" in row.note
+    (row,) = throughput.compare({"a": [1.0] * 24}, {"a": [np.nan] * 16}, lambda names: {})
+    assert row.verdict == "regressed"
 
 
 def test_sleeping_counts_as_work():
@@ -335,6 +370,95 @@ def test_an_image_in_two_parts_breaks_the_invariant():
     assert invariants._disjoint("easy", trained([4, 9])).verdict == "broken"
 
 
+@pytest.fixture
+def tiny(monkeypatch):
+    """Made-up predictions of the tiny trainings, on which everything holds."""
+    small = ["deep-ensemble[members=2]" if name == "deep-ensemble" else name for name in METHODS]
+    neutral = invariants.NEUTRAL.values()
+    names = [*small, *neutral, *invariants.ABLATION.values()]
+
+    def predictions(sharpness):
+        return log_softmax(sharpness * np.random.default_rng(0).normal(size=(5, 3)), 1)
+
+    plain = {"cross-entropy", *neutral}
+    found = [
+        (
+            {name: predictions(1 if name in plain else 2 + number)
+             for number, name in enumerate(names)},
+            {name: [predictions(1)] for name in names},
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    monkeypatch.setattr(invariants, "_tiny", lambda folder, *_: found[folder.name == "permuted"])
+    return found
+
+
+def test_each_mistake_of_a_training_breaks_its_own_invariant(tiny):
+    (first, _), (second, again) = tiny
+    assert broken(invariants._trainings()) == []
+    right = first["mixup[alpha=0]"]
+    first["mixup[alpha=0]"] = log_softmax(right + 1e-2 * np.eye(5, 3), 1)
+    assert broken(invariants._trainings()) == ["mixup[alpha=0] equals cross-entropy"]
+    first["mixup[alpha=0]"] = right * np.nan
+    assert broken(invariants._trainings()) == ["mixup[alpha=0] equals cross-entropy"]
+    first["mixup[alpha=0]"] = right
+    for name, other in (
+        ("mixup", "cross-entropy"),
+        ("temperature-scaling", "cross-entropy"),
+        ("mhml-4", "mhsl-4"),
+    ):
+        own, theirs = first[name], second[name]
+        first[name] = second[name] = first[other]
+        assert broken(invariants._trainings()) == [f"{name} differs from {other}"]
+        first[name], second[name] = own, theirs
+    leak = "permuted test labels leave focal's predictions as they are"
+    again["focal"] = [np.nextafter(again["focal"][0], 0)]
+    assert broken(invariants._trainings()) == [leak]
+    again["focal"] = tiny[0][1]["focal"]
+    second["focal"] = np.nextafter(second["focal"], 0)
+    assert broken(invariants._trainings()) == [leak]
+
+
+def test_the_ensemble_is_held_to_its_members(tmp_path):
+    members = [log_softmax(np.random.default_rng(k).normal(size=(4, 3)), 1) for k in range(2)]
+    ids = np.array(list("abcd"))
+
+    def trained(pooled, cells=True):
+        record = {k: SimpleNamespace(arrays={"test_log_probs": p, "test_ids": ids})
+                  for k, p in enumerate(members)}  # fmt: skip
+        cell = SimpleNamespace(
+            method=SimpleNamespace(name="deep-ensemble", members=2),
+            fits=[SimpleNamespace(key=k) for k in record],
+            task=SimpleNamespace(replicate=SimpleNamespace(seed=0)),
+        )
+        predicted = Predicted(ids, np.zeros(4, int), {("deep-ensemble", 0): pooled}, {})
+        return SimpleNamespace(
+            request=SimpleNamespace(
+                store=SimpleNamespace(holds=record.__contains__, read=record.__getitem__)
+            ),
+            work=SimpleNamespace(cells=[cell] * cells),
+            predicted=predicted,
+        )
+
+    mean = np.log(np.mean(np.exp(members), axis=0))
+    logits = log_softmax(np.mean(members, axis=0), 1)
+    for found, verdict in (
+        (trained(mean), "holds"),
+        (trained(logits), "broken"),
+        (trained(mean * np.nan), "broken"),
+        (trained(mean, cells=False), "not compared"),
+    ):
+        assert invariants._ensemble("easy", found).verdict == verdict
+
+
+def test_an_invariant_that_nothing_checks_any_more_is_not_compared(committed):
+    assert "deep-ensemble[members=1] equals cross-entropy" in committed.invariants
+    made = [Row(kind="invariant", what=name, verdict="holds") for name in committed.invariants]
+    assert guard._unchecked(committed.invariants, made) == []
+    (row,) = guard._unchecked(committed.invariants, made[1:])
+    assert (row.what, row.verdict) == (committed.invariants[0], "not compared")
+
+
 def test_tiny_trainings_that_fail_are_not_compared(monkeypatch):
     def failing(folder, **_):
         missing = {("focal", 0): "training diverged"}
@@ -348,8 +472,10 @@ def test_tiny_trainings_that_fail_are_not_compared(monkeypatch):
 
 def test_probabilities_that_do_not_sum_to_one_break_the_invariant():
     probs = np.array([[0.5, 0.5], [0.5, 0.49]])
-    for value, verdict in ((probs / probs.sum(1, keepdims=True), "holds"), (probs, "broken")):
-        predicted = Predicted(np.array(["a", "b"]), np.zeros(2, int), {("x", 0): np.log(value)}, {})
+    good = probs / probs.sum(1, keepdims=True)
+    for value, verdict in ((good, "holds"), (probs, "broken"), (good * np.nan, "broken")):
+        both = {("x", 0): np.log(value), ("y", 0): np.log([[0.5, 0.5]] * 2)}
+        predicted = Predicted(np.array(["a", "b"]), np.zeros(2, int), both, {})
         found = invariants._sums("easy", SimpleNamespace(predicted=predicted))
         assert found.verdict == verdict
 
@@ -395,8 +521,11 @@ def test_the_headline_says_when_predictions_changed():
     assert changed.endswith(", but 1 scores are of predictions that changed")
 
 
-def test_a_baseline_that_lacks_a_method_is_not_compared(committed):
-    old = dataclasses.replace(committed, scores={"easy": {}, "hard": committed.scores["hard"]})
+def test_a_set_that_the_baseline_lacks_is_not_compared(repeated):
+    old, new = repeated
+    old = dataclasses.replace(old, scores={"easy": {}, "hard": old.scores["hard"]})
+    found = compared(old, new)
+    assert sum(row.verdict == "not compared" for row in found) == 24
     assert all(row.verdict == "holds" for row in guard.measured_rows(old))
 
 
@@ -483,7 +612,7 @@ def test_another_score_of_a_later_seed_is_not_identical(repeated):
 def test_reading_gives_what_was_written(committed, tmp_path):
     baseline.write(tmp_path, committed)
     again = baseline.read(tmp_path)
-    for name in ("reason", "environment", "matrix", "scores", "ratios"):
+    for name in ("reason", "environment", "matrix", "scores", "ratios", "invariants"):
         assert getattr(again, name) == getattr(committed, name)
     for name, kept in committed.predicted.items():
         assert np.array_equal(again.predicted[name].ids, kept.ids)
@@ -546,11 +675,39 @@ def test_a_tree_that_fails_is_not_compared(monkeypatch, capsys):
     said = capsys.readouterr().err
     assert "in broken" in said  # where the bug is
     assert said.splitlines()[-1] == "error: this tree cannot be compared, it fails (TypeError)"
+    for form in ("json", "markdown"):
+        assert cli.main(["guard", "--format", form]) == 2
+        assert "this tree cannot be compared, it fails (TypeError)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verdict", ["holds", "broken", "not compared"])
+def test_a_baseline_is_written_only_if_all_invariants_hold(
+    verdict, committed, tmp_path, monkeypatch, capsys
+):
+    @contextmanager
+    def trained(s, seeds):
+        kept = committed.predicted[s.name]
+        log_probs = {(m, k): kept.log_probs[m, 0] for m in METHODS for k in range(seeds)}
+        yield SimpleNamespace(predicted=dataclasses.replace(kept, log_probs=log_probs))
+
+    row = Row(kind="invariant", what="it", verdict=verdict)
+    monkeypatch.setattr(matrix, "trained", trained)
+    monkeypatch.setattr(guard, "_timed", lambda names: ({"a": [1.0]}, {"a": [1.0]}))
+    monkeypatch.setattr(invariants, "on_matrix", lambda new: [row])
+    monkeypatch.setattr(invariants, "on_tiny_trainings", list)
+    code = cli.main(["guard", "--update", "--reason", "why", "--baseline", str(tmp_path)])
+    assert code == {"holds": 0, "broken": 1, "not compared": 2}[verdict]
+    assert (tmp_path / baseline.TOML).exists() == (verdict == "holds")
+    assert ("A new baseline is in" in capsys.readouterr().out) == (verdict == "holds")
+    if verdict == "holds":
+        made = baseline.read(tmp_path)
+        assert (made.reason, made.invariants, made.ratios) == ("why", ["it"], {"a": [1.0] * 3})
 
 
 def test_a_changed_measure_breaks_the_invariant(committed, monkeypatch):
-    monkeypatch.setattr(scores, "value", lambda metric, p, labels: 0.5)
-    assert {row.verdict for row in guard.measured_rows(committed)} == {"broken"}
+    for value in (0.5, np.nan):
+        monkeypatch.setattr(scores, "value", lambda metric, p, labels, value=value: value)
+        assert {row.verdict for row in guard.measured_rows(committed)} == {"broken"}
 
 
 def test_the_notes_say_versions_bit_equality_and_margins(repeated):

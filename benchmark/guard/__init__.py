@@ -60,6 +60,8 @@ def check(folder: Path, say: Say = lambda _: None, kinds: Sequence[Kind] = KINDS
     if "invariant" in kinds:
         say("checking invariants")
         rows += invariants.on_tiny_trainings()
+        if "score" in kinds:  # the others look at what was trained for the scores
+            rows += _unchecked(old.invariants, rows)
     if "throughput" in kinds:
         say("timing; nothing trains any more")
         rows += throughput_rows(old)
@@ -67,10 +69,10 @@ def check(folder: Path, say: Say = lambda _: None, kinds: Sequence[Kind] = KINDS
 
 
 def update(folder: Path, reason: str, say: Say = lambda _: None) -> Report:
-    """Make a new baseline of this tree, unless one of its invariants is broken.
+    """Make a new baseline of this tree, if all of its invariants hold.
 
     Returns:
-        The invariants; with exit code 1 nothing was written.
+        The invariants; if one is broken or could not be checked, nothing was written.
 
     Raises:
         InputError: a method could not be trained.
@@ -92,13 +94,20 @@ def update(folder: Path, reason: str, say: Say = lambda _: None) -> Report:
         say("checking invariants")
         rows += [*invariants.on_matrix(new), *invariants.on_tiny_trainings()]
     report = Report(rows)
-    if report.exit_code != 1:
+    if not (report.worse or report.missing):
         ratios, seconds = (
             {name: [r for m in measured for r in m[part][name]] for name in measured[0][part]}
             for part in (0, 1)
         )
         new_one = Baseline(
-            reason, _environment(), matrix.describe(), values, ratios, seconds, predicted
+            reason,
+            _environment(),
+            matrix.describe(),
+            values,
+            ratios,
+            seconds,
+            [row.what for row in rows],
+            predicted,
         )
         baseline.write(folder, new_one)
     return report
@@ -127,17 +136,18 @@ def pair_up(old: Baseline, new: Mapping[str, Predicted]) -> tuple[list[scores.Pa
 def measured_rows(old: Baseline) -> Iterable[Row]:
     """Whether the baseline's predictions still have the scores that it states."""
     for metric in [m for m in scores.MARGINS if m in METRICS]:
-        worst = 0.0
+        off = [0.0]
         for s in SETS:
             kept = old.predicted[s.name]
             for (method, seed), log_probs in kept.log_probs.items():
                 stated = old.scores.get(s.name, {}).get(method, {}).get(metric, [])
                 if seed < len(stated):
                     now = scores.value(metric, log_probs, kept.labels)
-                    worst = max(worst, abs(now - stated[seed]))
+                    off.append(abs(now - stated[seed]))
+        worst = np.max(off)  # Python's would lose a NaN
         yield invariants.row(
             f"{metric} is measured as in the baseline",
-            worst <= _STATED,
+            bool(worst <= _STATED),
             f"the baseline's own predictions now get another value (by {worst:.2g}): the measure "
             "has changed",
         )
@@ -145,6 +155,21 @@ def measured_rows(old: Baseline) -> Iterable[Row]:
 
 _STATED = 1e-6
 """The baseline states scores with seven digits."""
+
+
+def refusal(reason: str) -> Report:
+    """What to say where nothing could be compared."""
+    return Report([Row(kind="score", what="anything", verdict="not compared", note=reason)])
+
+
+def _unchecked(names: Iterable[str], rows: Sequence[Row]) -> list[Row]:
+    """Rows for invariants that the baseline knows and nothing checked: none may get lost."""
+    made = {row.what for row in rows}
+    return [
+        Row(kind="invariant", what=name, verdict="not compared", note="nothing checks it any more")
+        for name in names
+        if name not in made
+    ]
 
 
 def _pair(s: Set, method: str, old: Baseline, new: Predicted) -> scores.Pair:
@@ -215,11 +240,16 @@ def _timed(names: Sequence[str] | None) -> tuple[throughput.Rounds, throughput.R
 
 
 def _environment() -> dict[str, str]:
+    """Versions and hardware, those of the post-hoc calibrators and of the two sets too."""
+    from importlib.metadata import version
+
     import torch
 
     from benchmark.fit import environment
 
-    return environment(torch.device("cpu"))
+    found = environment(torch.device("cpu"))
+    found |= {name: version(name) for name in ("scipy", "scikit-learn")}
+    return found | {"instructions": torch.backends.cpu.get_cpu_capability()}
 
 
 def _notes(
@@ -233,7 +263,10 @@ def _notes(
     else:
         text = "The baseline is from the same versions and hardware."
     if not differ:
-        text += f" All {len(pairs)} predictions are bit-equal to the baseline's."
+        text += (
+            f" All {len(pairs)} predictions are bit-equal to the baseline's (compared to the last "
+            "bit for the first seed, by their scores for the others)."
+        )
     elif changed:
         text += (
             f" {len(differ)} of {len(pairs)} predictions are not bit-equal to the baseline's: for "
@@ -249,8 +282,8 @@ def _notes(
     return [
         text,
         f"A score is worse if the means over seeds differ by more than a margin ({margins}) and "
-        f"clearly (p < {scores.ALPHA} for all scores together). The column `least` says "
-        "from which difference on a row is called worse.",
+        f"clearly (p < {scores.ALPHA} for all scores together). The column `least` says about "
+        "from which difference on a row is called worse, if all seeds move by it.",
     ]
 
 
@@ -259,5 +292,9 @@ def _changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
     return [
         f"{key} {old.get(key, '?')} -> {new.get(key, '?')}"
         for key in dict.fromkeys((*old, *new))
-        if key not in ("cores", "platform") and old.get(key) != new.get(key)
+        if key not in _IRRELEVANT and old.get(key) != new.get(key)
     ]
+
+
+_IRRELEVANT = ("cores", "platform", "timm", "benchmark")
+"""The matrix trains a network of ours; and this tree's own version excuses nothing."""

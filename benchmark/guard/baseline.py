@@ -44,6 +44,7 @@ class Baseline:
         scores: by set, method and metric: one value for each seed.
         ratios: throughput ratios by name: one value for each round.
         seconds: times by name: one value for each round.
+        invariants: names of those that held.
         predicted: per-image predictions of the first seed, by set.
     """
 
@@ -53,12 +54,15 @@ class Baseline:
     scores: Scores
     ratios: Mapping[str, Sequence[float]]
     seconds: Mapping[str, Sequence[float]]
+    invariants: Sequence[str]
     predicted: Mapping[str, Predicted]
 
 
 def write(folder: Path, baseline: Baseline) -> None:
     """Write the files."""
-    lines = [_HEAD, f"reason = {_text(baseline.reason)}", "", "[environment]"]
+    lines = [_HEAD, f"reason = {_text(baseline.reason)}", "", "invariants = ["]
+    lines += [f"    {_text(name)}," for name in baseline.invariants]
+    lines += ["]", "", "[environment]"]
     lines += [f"{key} = {_text(value)}" for key, value in baseline.environment.items()]
     lines += ["", "[matrix]"]
     for key, value in baseline.matrix.items():
@@ -103,6 +107,7 @@ def read(folder: Path) -> Baseline:
             content["scores"],
             content["ratios"],
             {each["name"]: each["stats"]["data"] for each in timed["benchmarks"]},
+            content["invariants"],
             _predicted(arrays),
         )
     except FileNotFoundError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import comb
 
 import numpy as np
 from scipy import stats as distributions
@@ -46,7 +47,7 @@ def compare(
         suspect = [
             name
             for name, rounds in measured[-1].items()
-            if name in old
+            if not _why_not(old.get(name), rounds)
             and (slower(old[name], rounds, factor) or slower(rounds, old[name], factor))
         ]
         if not suspect:
@@ -54,8 +55,8 @@ def compare(
         measured.append(dict(again(suspect)))
     rows = []
     for name in dict.fromkeys((*old, *new)):
-        if name not in old or name not in new:
-            why = "it was not measured" if name in old else "the baseline does not hold it"
+        why = _why_not(old.get(name), new.get(name))
+        if why:
             rows.append(Row(kind="throughput", what=name, verdict="not compared", note=why))
             continue
         last = next(m[name] for m in reversed(measured) if name in m)
@@ -80,6 +81,17 @@ def compare(
             )
         )
     return rows
+
+
+def _why_not(old: Sequence[float] | None, new: Sequence[float] | None) -> str | None:
+    """Why two sides cannot be compared, if they cannot."""
+    if old is None or new is None:
+        return "the baseline does not hold it" if old is None else "it was not measured"
+    if not np.isfinite(old).all():
+        return "the baseline's rounds are not finite"
+    if 1 / comb(len(old) + len(new), len(old)) >= ALPHA:  # what the rank test can reach at best
+        return f"{len(old)} old and {len(new)} new rounds are too few to tell"
+    return None
 
 
 def slower(old: Sequence[float], new: Sequence[float], factor: float = FACTOR) -> bool:

@@ -71,11 +71,21 @@ class Report:
     notes: Sequence[str] = ()
 
     @property
+    def worse(self) -> list[Row]:
+        """What regressed or broke."""
+        return [row for row in self.rows if row.verdict in FAILS]
+
+    @property
+    def missing(self) -> list[Row]:
+        """What could not be compared."""
+        return [row for row in self.rows if row.verdict == "not compared"]
+
+    @property
     def exit_code(self) -> int:
         """0: nothing got worse; 1: something did; 2: something could not be compared."""
-        if any(row.verdict in FAILS for row in self.rows):
+        if self.worse:
             return 1
-        if any(row.verdict == "not compared" for row in self.rows):
+        if self.missing:
             return 2
         # Nothing to compare is not a pass.
         return 0 if {row.kind for row in self.rows} == set(KINDS) else 2
@@ -83,8 +93,7 @@ class Report:
     @property
     def headline(self) -> str:
         """The verdict on the whole in one sentence."""
-        failed = [row for row in self.rows if row.verdict in FAILS]
-        missing = [row for row in self.rows if row.verdict == "not compared"]
+        failed, missing = self.worse, self.missing
         better = [row for row in self.rows if row.verdict == "improved"]
         if failed:
             text = f"REGRESSION: {len(failed)} of {len(self.rows)} comparisons"
