@@ -17,6 +17,7 @@ Paper: Müller & Hutter, TrivialAugment: Tuning-free Yet State-of-the-Art Data A
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import torch
@@ -117,6 +118,7 @@ def apply(images: Tensor, operation: Tensor, magnitude: Tensor) -> Tensor:
     return changed.index_select(0, send(order.argsort(), images.device))
 
 
+@functools.cache
 def _magnitudes() -> Tensor:
     """The magnitudes of TrivialAugmentWide: ``(operations, strengths)``, without signs."""
     ends = {"ShearX": 0.99, "ShearY": 0.99, "TranslateX": 32.0, "TranslateY": 32.0, "Rotate": 135.0}

@@ -81,13 +81,16 @@ class Batches:
         if self._small and augment is None:
             yield from (self._floats[where] for where in order)
             return
-        ahead = max(1, AHEAD // order.shape[1]) if self.on_gpu else 1
-        blocks = torch.split(order, ahead)
+        blocks = torch.split(order, self.ahead(order.shape[1]))
         for block, pixels in zip(blocks, self._read_ahead(blocks)):
             if augment is not None:
                 drawn = zip(*(augmentation.draw(len(where), augment) for where in block))
                 pixels = augmentation.apply(pixels, *(torch.cat(parts) for parts in drawn))
             yield from map(self._normalise, torch.split(pixels, order.shape[1]))
+
+    def ahead(self, batch: int) -> int:
+        """How many batches are augmented at once."""
+        return max(1, AHEAD // batch) if self.on_gpu else 1
 
     def autocast(self) -> AbstractContextManager[object]:
         """The context in which networks run."""

@@ -7,6 +7,8 @@ the learning rate are copied to fixed tensors, and nothing in a step may wait fo
 
 from __future__ import annotations
 
+import functools
+import gc
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -32,6 +34,27 @@ def modes(device: torch.device, steps: int) -> Sequence[Mode]:
     if device.type != "cuda":
         return ("eager",)
     return ("compiled", "graph", "eager") if steps >= COMPILED_STEPS else ("graph", "eager")
+
+
+@functools.cache
+def _side_stream() -> torch.cuda.Stream:
+    """One for all fits of a process: each stream keeps memory of its own."""
+    return torch.cuda.Stream()  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def _beside(device: torch.device) -> Iterator[None]:
+    """Work on another stream of a GPU than the default one, which a graph must not touch."""
+    if device.type != "cuda":
+        yield
+        return
+    current, side = torch.cuda.current_stream(), _side_stream()
+    side.wait_stream(current)
+    try:
+        with torch.cuda.stream(side):
+            yield
+    finally:
+        current.wait_stream(side)
 
 
 @contextmanager
@@ -115,7 +138,7 @@ class Step:
             ways: modes to try in turn: a loss that reads the device cannot be part of a graph.
         """
         saved = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
-        with seeded(0):
+        with seeded(0), _beside(self.weights.device):
             with flop_counter() as counter:
                 self._differentiate(images, targets)
             self.flops_per_image = counter.get_total_flops() / len(images)
@@ -129,6 +152,9 @@ class Step:
                     self._compiled = self._replay = None
                     if self.mode == ways[-1]:
                         raise
+                    if self.weights.is_cuda:  # a generator may still be in the failed graph
+                        generator = torch.cuda.default_generators[torch.cuda.current_device()]
+                        generator.graphsafe_set_state(generator.clone_state())
         self.network.load_state_dict(saved)
         for state in self.optimizer.state.values():  # only a graph's preparation has made any
             if state.get("momentum_buffer") is not None:
@@ -142,20 +168,19 @@ class Step:
             torch.compiler.reset()  # or the ninth method of a process would not be compiled
             self._compiled = torch.compile(self._loss, dynamic=False)
         self._images, self._targets = images.clone(), targets.clone()
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream())
-        try:
-            with torch.cuda.stream(side):  # a graph is made of work that has run before
-                for _ in range(3):
-                    self._work(self._images, self._targets)
-                with _never_waiting():
-                    self._work(self._images, self._targets)
-        finally:
-            torch.cuda.current_stream().wait_stream(side)
+        for _ in range(3):  # a graph is made of work that has run before
+            self._work(self._images, self._targets)
+        with _never_waiting():
+            self._work(self._images, self._targets)
         self.optimizer.zero_grad(set_to_none=True)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            self._work(self._images, self._targets)
+        gc.collect()
+        gc.disable()  # what it would free while the graph is recorded could spoil that
+        try:
+            with torch.cuda.graph(graph):
+                self._work(self._images, self._targets)
+        finally:
+            gc.enable()
         self._replay = graph.replay
 
     def _work(self, images: Tensor, targets: Tensor) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -79,9 +80,10 @@ def train(
     network.train()
     step = Step(network, recipe, weights, settings, batches.autocast)
     with warming or Stopwatch(device):
-        first = torch.tensor(train_index[:batch]).unsqueeze(0)
-        (images,) = batches.epoch(first, torch.Generator() if augmented else None)
-        step.warm_up(images, targets[first[0]], ways or modes(device, settings.epochs * steps))
+        # As many as are augmented at once, so that this too is warm.
+        first = torch.tensor(np.resize(train_index, (batches.ahead(batch), batch)))
+        (images,) = deque(batches.epoch(first, torch.Generator() if augmented else None), maxlen=1)
+        step.warm_up(images, targets[first[-1]], ways or modes(device, settings.epochs * steps))
 
     with seeded(derive(seed, "dropout")):
         for epoch in range(settings.epochs):

@@ -82,7 +82,7 @@ def test_the_plan_begins_with_what_matters_most(script):
     names = [name for name, _ in script.measurements(script.Scale())]
     assert len(set(names)) == len(names)
     kinds = list(dict.fromkeys(name.partition("-")[0] for name in names))
-    assert kinds == ["check", "paper", "heads", "ceiling"]
+    assert kinds == ["check", "ceiling", "paper", "heads"]
     assert {
         "ceiling-resnet50-batch-8-eager",
         "ceiling-convnext_tiny-batch-128-eager",
@@ -111,6 +111,8 @@ def test_the_whole_family_of_a_slow_measurement_ends(script, tmp_path):
 def test_a_failed_measurement_tells_its_last_words(script):
     code = "import sys; print('first\\nlast', file=sys.stderr); sys.exit(3)"
     assert script.attempt([sys.executable, "-c", code], 20) == "last"
+    code = "raise RuntimeError('CUDA error: too hot\\nCompile with this, set that.')"
+    assert script.attempt([sys.executable, "-c", code], 20) == "RuntimeError: CUDA error: too hot"
     assert script.attempt([sys.executable, "-c", "pass"], 20) is None
 
 

@@ -18,6 +18,7 @@ import itertools
 import json
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -474,6 +475,9 @@ def measurements(
     """Every measurement by name, what matters most first; each may take so many seconds."""
     for work in CHECKS:
         yield f"check-{work.__name__.replace('_', '-')}", partial(check, work)
+    for backbone, batch, way in itertools.product(scale.backbones, scale.batches, WAYS):
+        yield (f"ceiling-{backbone}-batch-{batch}-{way}",
+               partial(against_ceiling, scale, backbone, batch, way))  # fmt: skip
     precisions = ("float32", "bf16")
     yield "paper-loop", partial(paper_loop, scale)
     for precision, way in itertools.product(precisions, WAYS):
@@ -483,9 +487,6 @@ def measurements(
                partial(paper_several, scale, precision, k, 0.9 * seconds))  # fmt: skip
     for batch, m in itertools.product(scale.batches, scale.heads):
         yield f"heads-batch-{batch}-mhml-{m}", partial(heads, scale, batch, f"mhml-{m}")
-    for backbone, batch, way in itertools.product(scale.backbones, scale.batches, WAYS):
-        yield (f"ceiling-{backbone}-batch-{batch}-{way}",
-               partial(against_ceiling, scale, backbone, batch, way))  # fmt: skip
 
 
 def summary(folder: Path) -> str:
@@ -592,7 +593,9 @@ def attempt(command: list[str], seconds: float) -> str | None:
                 os.killpg(process.pid, signal.SIGKILL)
     if not process.returncode:
         return None
-    return (errors.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
+    lines = errors.strip().splitlines() or [f"exit code {process.returncode}"]
+    # CUDA's messages go on for some lines after the one that says what happened.
+    return next((line for line in reversed(lines) if re.match(r"[\w.]+Error\b", line)), lines[-1])
 
 
 if __name__ == "__main__":
