@@ -327,7 +327,7 @@ def _cost(board: Board, hardware: str, points: Sequence[tuple[Row, float, Value]
     chosen = [n for n, on in zip(names, front, strict=True) if on]
     hollow = [n for n, i in zip(names, inside, strict=True) if i]
     handles = [
-        dot(ORANGE, "D", "Pareto front of the point values"),
+        dot(ORANGE, "D", "Pareto front of the point values (times within 5 % are equal)"),
         dot(GREY, "o", "other methods"),
     ]
     if inside.any():
@@ -340,9 +340,10 @@ def _cost(board: Board, hardware: str, points: Sequence[tuple[Row, float, Value]
         ),
         title="Calibration error against training cost" + "".join(f" ({h})" for h in suffix),
         caption="No method was found to be both cheaper and better calibrated than one on the "
-        "Pareto front. These are point values, without their intervals: between methods inside "
-        "their noise floors (hollow) a difference in ECE means nothing, and the paired differences "
-        "decide on the others. A method pays for every network that it uses."
+        "Pareto front; times within 5 % count as equal. These are point values, without their "
+        "intervals: between methods inside their noise floors (hollow) a difference in ECE means "
+        "nothing, and the paired differences decide on the others. A method pays for every network "
+        "that it uses."
         f"{f' Measured on {hardware}.' if hardware else ''}",
         alt=f"Scatter plot of ECE against training seconds of {counted(names)}. On the Pareto "
         f"front: {listed(chosen)}."
@@ -351,11 +352,15 @@ def _cost(board: Board, hardware: str, points: Sequence[tuple[Row, float, Value]
     )
 
 
-def pareto(x: FloatArray, y: FloatArray) -> BoolArray:
-    """Whether no other point is at most as large in both and smaller in one: ``(n,)``."""
-    x, y = np.asarray(x), np.asarray(y)
-    no_worse = (x[None] <= x[:, None]) & (y[None] <= y[:, None])
-    better = (x[None] < x[:, None]) | (y[None] < y[:, None])
+SAME_TIME = 1.05
+"""Times up to this factor apart count as equal: so much they vary by themselves."""
+
+
+def pareto(seconds: FloatArray, errors: FloatArray) -> BoolArray:
+    """Whether no other method is as cheap and as good, and cheaper or better: ``(n,)``."""
+    x, y = np.asarray(seconds), np.asarray(errors)
+    no_worse = (x[None] <= SAME_TIME * x[:, None]) & (y[None] <= y[:, None])
+    better = (SAME_TIME * x[None] < x[:, None]) | (y[None] < y[:, None])
     return np.logical_not((no_worse & better).any(axis=1))
 
 

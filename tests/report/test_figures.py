@@ -130,6 +130,12 @@ def test_pareto_by_hand():
     assert pareto(x, y).tolist() == [True, True, False, True, True]
 
 
+def test_a_little_quicker_is_no_reason_to_stand_on_the_front():
+    seconds = np.array([100.0, 104.0, 99.0, 106.0])
+    errors = np.array([2.0, 1.0, 1.0, 0.5])
+    assert pareto(seconds, errors).tolist() == [False, False, True, True]
+
+
 def test_labels_are_spread():
     placed = _spread(np.array([0.0, 0.1, 0.1, 9.9, 9.95]), 1.0, 0.0, 10.0)
     assert (np.diff(placed) >= 1 - 1e-9).all()
