@@ -273,7 +273,7 @@ def invert(block: Block, metrics: Sequence[Metric], alpha: float) -> dict[str, F
                 each = np.array([metric.of(b.hits[None], b)[0] for b in seeds])
                 for level, (low, high) in zip(levels, intervals_found):
                     ends[metric.name][number, levels.index(level)] = intervals.with_seeds(
-                        each.mean(), low, high, each, level, positive=True
+                        np.asarray(each.mean()), low, high, each, level, positive=True
                     )
     return ends
 
