@@ -49,6 +49,7 @@ from benchmark.report.words import (
     ARROWS,
     INSIDE_FLOOR,
     RANKED,
+    SAME_TIME,
     file_name,
     listed,
     number,
@@ -350,10 +351,6 @@ def _cost(board: Board, hardware: str, points: Sequence[tuple[Row, float, Value]
         + (f" Inside their noise floors: {listed(hollow)}." if hollow else ""),
         figure=figure,
     )
-
-
-SAME_TIME = 1.05
-"""Times up to this factor apart count as equal: so much they vary by themselves."""
 
 
 def pareto(seconds: FloatArray, errors: FloatArray) -> BoolArray:

@@ -34,6 +34,7 @@ from benchmark.report.words import (
     ABSENT,
     ARROWS,
     MAIN_COSTS,
+    SAME_TIME,
     Quantity,
     broken,
     in_order,
@@ -217,7 +218,8 @@ def _cheapest_of(board: Board, rows: Sequence[Row]) -> tuple[str, str, str] | No
     priced = [row for row in rows if not math.isnan(row.costs.get(keys[0], Cost()).value)]
     if not priced:
         return None
-    row = min(priced, key=lambda r: r.costs[keys[0]].value)
+    least = min(row.costs[keys[0]].value for row in priced)
+    row = next(row for row in priced if row.costs[keys[0]].value <= SAME_TIME * least)
     cost = row.costs[keys[0]]
     relative = "" if math.isnan(cost.ratio) else f" ({cost.ratio:.2f}× {board.cost_reference})"
     return "Cheapest of the best to train", row.method, f"{significant(cost.value)} s{relative}"

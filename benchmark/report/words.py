@@ -17,6 +17,9 @@ ABSENT = "–"
 INSIDE_FLOOR = "°"
 FEW_ERRORS = "†"
 ARROWS = {"higher": "↑", "lower": "↓", None: ""}
+SAME_TIME = 1.05
+"""Times up to this factor apart count as equal: so much they vary by themselves."""
+
 FOOTNOTES = (
     (
         INSIDE_FLOOR,

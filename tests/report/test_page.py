@@ -11,7 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 from benchmark.report import write
-from benchmark.report.page import labelled, linked
+from benchmark.report.board import Cost
+from benchmark.report.page import _cheapest_of, labelled, linked
 
 from .conftest import ATTACK, FEW
 
@@ -408,3 +409,14 @@ def test_addresses_become_links_and_nothing_else():
     )
     assert linked("<b> javascript:alert(1)") == "&lt;b&gt; javascript:alert(1)"
     assert str(linked('https://a.org/"onclick=x')).endswith("</a>&#34;onclick=x")
+
+
+def test_a_percent_of_time_makes_no_method_the_cheapest():
+    key = ("train_seconds", "a machine")
+    board = SimpleNamespace(costs=[key], cost_reference="cross-entropy")
+    rows = [
+        SimpleNamespace(method=name, costs={key: Cost(seconds)})
+        for name, seconds in (("best", 100.0), ("second", 99.0), ("third", 80.0))
+    ]
+    assert _cheapest_of(board, rows[:2])[1:] == ("best", "100 s")
+    assert _cheapest_of(board, rows)[1:] == ("third", "80.0 s")
