@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-from benchmark import registry
-from benchmark.presets import PRESETS
+from benchmark.plan import registry
+from benchmark.plan.presets import PRESETS
 
 
 def rows(what: str) -> list[dict[str, Any]]:
@@ -48,7 +48,7 @@ def rows(what: str) -> list[dict[str, Any]]:
             for d in registry.datasets().values()
         ]
     if what == "metrics":
-        from benchmark.metrics import METRICS
+        from benchmark.measures.metrics import METRICS
 
         return [
             {

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from benchmark.api import InputError
 
 if TYPE_CHECKING:
-    from benchmark.run import Progress as RunProgress
-    from benchmark.run import Request, Work
+    from benchmark.running.run import Progress as RunProgress
+    from benchmark.running.run import Request, Work
 
 RESULTS = Path("results/local")
 DEFAULT_DATASETS = "simulated,digits"
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.config is not None:
             _apply_config(parser, words, options)
         if options.plugins is not None:
-            from benchmark import registry
+            from benchmark.plan import registry
 
             registry.mount(options.plugins)
         options.command_line = "python -m benchmark " + shlex.join(words)
@@ -59,11 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from benchmark import registry
+    from benchmark.plan import registry
 
     registry.select_methods(options.methods)  # say what is wrong with them before torch is loaded
     datasets = registry.select_datasets(options.datasets)
-    from benchmark import run
+    from benchmark.running import run
 
     request = run.Request(
         methods=options.methods,
@@ -127,7 +127,7 @@ def _execute(request: Request, work: Work, console: Any) -> Any:
         TimeRemainingColumn,
     )
 
-    from benchmark import run
+    from benchmark.running import run
 
     columns = (
         TextColumn("{task.description}"),
@@ -160,7 +160,7 @@ def _execute(request: Request, work: Work, console: Any) -> Any:
 
 
 def _print_plan(request: Request, work: Work) -> None:
-    from benchmark import estimate
+    from benchmark.running import forecast as estimate
 
     fits = work.fits
     stored = [fit for fit in fits if request.store.holds(fit.key)]
@@ -201,7 +201,7 @@ def _leaderboard(options: argparse.Namespace) -> int:
 
 def _show(folder: Path, **choices: Any) -> list[str]:
     """Regenerate the tables of a results folder, print the leaderboard, return what is missing."""
-    from benchmark import leaderboard
+    from benchmark.results import leaderboard
 
     missing = leaderboard.regenerate(folder, **choices)
     print((folder / "leaderboard.md").read_text(encoding="utf-8"))
@@ -212,7 +212,7 @@ def _show(folder: Path, **choices: Any) -> list[str]:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from benchmark import evaluate
+    from benchmark.evaluation import evaluate
 
     result = evaluate.evaluate(
         options.files,
@@ -294,7 +294,8 @@ def _data_prepare(options: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    from benchmark import fetch, registry
+    from benchmark.data import fetch
+    from benchmark.plan import registry
 
     for dataset in registry.select_datasets(options.names):
         with Progress(transient=True, console=Console(stderr=True)) as bar:
@@ -310,7 +311,8 @@ def _advance(bar: Any, task: Any, done: int, total: int | None) -> None:
 
 
 def _data_check(options: argparse.Namespace) -> int:
-    from benchmark import fetch, registry
+    from benchmark.data import fetch
+    from benchmark.plan import registry
 
     complete = readable = True
     for dataset in registry.select_datasets(options.names):
@@ -326,7 +328,7 @@ def _data_check(options: argparse.Namespace) -> int:
 
 
 def _data_clear(options: argparse.Namespace) -> int:
-    from benchmark import images
+    from benchmark.data import images
 
     folder = options.cache or options.data_root / "cache"
     freed = images.clear(folder)

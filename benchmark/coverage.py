@@ -25,11 +25,11 @@ from scipy import stats as distributions
 from scipy.optimize import brentq
 
 from benchmark.api import IntArray
-from benchmark.floor import Bins, Floats, floor_draws, noise_floor
-from benchmark.metrics import METRICS, Binned, Sample, equal_width
-from benchmark.stats.blocks import Block
-from benchmark.stats.intervals import Bootstrap
-from benchmark.stats.tables import FEW_ERRORS, estimate, invert
+from benchmark.measures.floor import Bins, Floats, floor_draws, noise_floor
+from benchmark.measures.metrics import METRICS, Binned, Sample, equal_width
+from benchmark.statistics.blocks import Block
+from benchmark.statistics.intervals import Bootstrap
+from benchmark.statistics.tables import FEW_ERRORS, estimate, invert
 
 CLASSES = 10
 GROUPS = 40

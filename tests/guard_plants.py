@@ -78,7 +78,7 @@ PLANTS = (
     ),
     Plant(
         "softmax applied twice",
-        "benchmark/predict.py",
+        "benchmark/engine/predict.py",
         (
             (
                 "separate = logits.double().log_softmax(-1)",
@@ -90,7 +90,7 @@ PLANTS = (
     ),
     Plant(
         "softmax applied twice in training",
-        "benchmark/api.py",
+        "benchmark/api/method.py",
         (
             (
                 "log_probs = logits.log_softmax(-1)\n",
@@ -102,7 +102,7 @@ PLANTS = (
     ),
     Plant(
         "MHML weights dropped",
-        "benchmark/api.py",
+        "benchmark/api/method.py",
         (
             (
                 "weighted = targets.unsqueeze(1) * weights",
@@ -121,7 +121,7 @@ PLANTS = (
     ),
     Plant(
         "a constant learning rate",
-        "benchmark/train.py",
+        "benchmark/engine/train.py",
         ((_END, _END.replace(" * cosine", "")),),
         SCORES,
         ("* of cross-entropy on *",),
@@ -156,7 +156,7 @@ PLANTS = (
     ),
     Plant(
         "ensemble averages logits",
-        "benchmark/combine.py",
+        "benchmark/results/combine.py",
         (
             (
                 "np.logaddexp.reduce(stacked, axis=0) - math.log(len(stacked))",
@@ -169,7 +169,7 @@ PLANTS = (
     ),
     Plant(
         "calibration fitted on test",
-        "benchmark/run.py",
+        "benchmark/running/run.py",
         (
             (
                 "cell.calibrator.fit(calibration, labels)",
@@ -181,7 +181,7 @@ PLANTS = (
     ),
     Plant(
         "test labels leak into training",
-        "benchmark/fit.py",
+        "benchmark/engine/fit.py",
         (
             (
                 "        parts.train,\n        parts.calibration,\n",
@@ -193,7 +193,7 @@ PLANTS = (
     ),
     Plant(
         "test images in the training part",
-        "benchmark/folds.py",
+        "benchmark/plan/folds.py",
         (
             (
                 "cut.append(Parts(train, calibration, np.flatnonzero(tested_in == fold)))",
@@ -206,7 +206,7 @@ PLANTS = (
     ),
     Plant(
         "a sleep of 30 % of a step in the training loop",
-        "benchmark/train.py",
+        "benchmark/engine/train.py",
         (
             (_STEP, f"{_CLOCK}{_STEP}"),
             (_END, f"{_END}                    {_SLEEP}\n"),
@@ -216,7 +216,7 @@ PLANTS = (
     ),
     Plant(
         "a sleep above the stopwatch",
-        "benchmark/train.py",
+        "benchmark/engine/train.py",
         (
             (
                 "            step.total.zero_()\n",
@@ -229,7 +229,7 @@ PLANTS = (
     ),
     Plant(
         "copies that cost 25 % of a step",
-        "benchmark/train.py",
+        "benchmark/engine/train.py",
         (
             (_STEP, f"{_CLOCK}{_STEP}"),
             (
@@ -244,7 +244,7 @@ PLANTS = (
     ),
     Plant(
         "a sleep of 30 % of a batch in prediction",
-        "benchmark/predict.py",
+        "benchmark/engine/predict.py",
         (
             (_BATCH, f"{_CLOCK.replace(20 * ' ', 4 * ' ')}{_BATCH}"),
             (
@@ -272,7 +272,7 @@ def plant(change: Plant | None, folder: Path, *, version: int | None = None) -> 
     edits = [] if change is None else [(change.file, old, new) for old, new in change.edits]
     if version is not None:
         seed = 'seed = fit.task.seed("member", fit.member)'
-        edits.append(("benchmark/fit.py", seed, f"{seed[:-1]}, {version})"))
+        edits.append(("benchmark/engine/fit.py", seed, f"{seed[:-1]}, {version})"))
     for name, old, new in edits:
         file = folder / name
         text = file.read_text(encoding="utf-8")

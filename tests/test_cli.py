@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark import manifest
 from benchmark.cli import main
+from benchmark.results import manifest
 from tests import trees
 from tests.bundled import ALL, WITH_TEMPERATURE
 

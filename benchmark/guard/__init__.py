@@ -18,7 +18,7 @@ from benchmark.guard import baseline, invariants, matrix, scores, throughput
 from benchmark.guard.baseline import Baseline
 from benchmark.guard.matrix import METHODS, SEEDS, SETS, Predicted, Set
 from benchmark.guard.verdicts import KINDS, Kind, Report, Row
-from benchmark.metrics import METRICS
+from benchmark.measures.metrics import METRICS
 
 BASELINE_SEEDS = 32
 """Seeds in the baseline: more than in a run, since what they cost is paid once."""
@@ -245,7 +245,7 @@ def _environment() -> dict[str, str]:
 
     import torch
 
-    from benchmark.fit import environment
+    from benchmark.engine.fit import environment
 
     found = environment(torch.device("cpu"))
     found |= {name: version(name) for name in ("scipy", "scikit-learn")}

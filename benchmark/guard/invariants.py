@@ -130,7 +130,7 @@ def on_tiny_trainings() -> Iterator[Row]:
 
 
 def _trainings() -> Iterator[Row]:
-    from benchmark import registry
+    from benchmark.plan import registry
 
     (plain,) = registry.select_datasets(TINY)
     assert isinstance(plain, SimulatedDataset)
@@ -182,7 +182,7 @@ def _tiny(
     folder: Path, dataset: Dataset, names: list[str]
 ) -> tuple[_Predictions, Mapping[str, list[FloatArray]]]:
     """Predictions by the names as typed, and everything stored that they are made from."""
-    from benchmark import registry
+    from benchmark.plan import registry
 
     methods = {name: registry.select_methods(name)[0] for name in names}
     trained = train(folder, methods=",".join(names), datasets=[dataset], preset=PRESET, folds=1)
@@ -209,7 +209,7 @@ def _heads() -> Iterator[Row]:
     """What makes heads differ is their weights alone, and these are as published."""
     import torch
 
-    from benchmark import registry
+    from benchmark.plan import registry
 
     for name, without in ABLATION.items():
         recipe, plain = (registry.select_methods(n)[0].recipe for n in (name, without))
@@ -246,7 +246,7 @@ def _own_classes(recipe: Recipe, classes: int) -> bool:
 
 def _temperature() -> Row:
     """Of predictions that hold exactly, the best temperature is one: they stay as they are."""
-    from benchmark import registry
+    from benchmark.plan import registry
 
     name = "temperature-scaling"
     calibrator = registry.select_methods(name)[0].calibrator
@@ -267,9 +267,9 @@ def _views() -> Iterator[Row]:
     """Heads and dropout passes are pooled as the mean of their probabilities."""
     import torch
 
-    from benchmark.batches import Batches
-    from benchmark.network import build, seeded
-    from benchmark.predict import log_probs, views
+    from benchmark.engine.batches import Batches
+    from benchmark.engine.network import build, seeded
+    from benchmark.engine.predict import log_probs, views
 
     for what, recipe, passes in (
         ("mhml-4 is the mean of its heads' probabilities", Recipe(heads=4), 1),

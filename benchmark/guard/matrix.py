@@ -15,8 +15,8 @@ import numpy as np
 from benchmark.api import FloatArray, InputError, IntArray, StrArray
 
 if TYPE_CHECKING:
-    from benchmark.predictions import Predictions
-    from benchmark.run import Request, Work
+    from benchmark.results.predictions import Predictions
+    from benchmark.running.run import Request, Work
 
 METHODS = (
     "cross-entropy",
@@ -98,7 +98,7 @@ class Trained:
 
 def describe() -> dict[str, dict[str, Any]]:
     """All that the baseline must agree with, as plain values: of each set and each method."""
-    from benchmark import registry
+    from benchmark.plan import registry
 
     described = {}
     for s in SETS:
@@ -129,7 +129,7 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 @contextmanager
 def trained(chosen: Set, seeds: int) -> Iterator[Trained]:
     """Train the matrix's methods on one set, in a folder that is gone afterwards."""
-    from benchmark import registry
+    from benchmark.plan import registry
 
     with TemporaryDirectory(prefix="guard-") as folder:
         datasets = registry.select_datasets(chosen.dataset)
@@ -145,7 +145,8 @@ def trained(chosen: Set, seeds: int) -> Iterator[Trained]:
 
 def train(folder: Path, **choices: Any) -> Trained:
     """Train what a request says, on the CPU, and read what was stored as the leaderboard does."""
-    from benchmark import leaderboard, manifest, run
+    from benchmark.results import leaderboard, manifest
+    from benchmark.running import run
 
     request = run.Request(device="cpu", results=folder, cache=folder / "cache", **choices)
     work = run.prepare(request)

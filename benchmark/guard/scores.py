@@ -30,10 +30,10 @@ import numpy.typing as npt
 from scipy import stats as distributions
 
 from benchmark.api import FloatArray, IntArray
-from benchmark.floor import Floats
 from benchmark.guard.verdicts import Row, Verdict
-from benchmark.metrics import METRICS, Sample
-from benchmark.stats.comparison import holm
+from benchmark.measures.floor import Floats
+from benchmark.measures.metrics import METRICS, Sample
+from benchmark.statistics.comparison import holm
 
 MARGINS = {"ece": 0.005, "nll": 0.01, "accuracy": 0.005}
 """Smaller differences are never called a regression."""

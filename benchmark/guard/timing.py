@@ -20,16 +20,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from benchmark import registry
 from benchmark.api import Calibration, FloatArray, IntArray, Method, Recipe
-from benchmark.batches import Batches
-from benchmark.combine import pool
-from benchmark.cost import Stopwatch
+from benchmark.engine.batches import Batches
+from benchmark.engine.cost import Stopwatch
+from benchmark.engine.network import Network, build
+from benchmark.engine.predict import log_probs
+from benchmark.engine.train import train
 from benchmark.guard.matrix import METHODS
-from benchmark.network import Network, build
-from benchmark.predict import log_probs
-from benchmark.presets import QUICK, Settings
-from benchmark.train import train
+from benchmark.plan import registry
+from benchmark.plan.presets import QUICK, Settings
+from benchmark.results.combine import pool
 
 ROUNDS = 16
 """Pieces of work timed for each comparison, the two sides in turns."""

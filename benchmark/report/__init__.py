@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.predictions import Predictions
+from benchmark.results.predictions import Predictions
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from benchmark.report.board import Board
     from benchmark.report.drawing import Drawing
-    from benchmark.stats import Tables
+    from benchmark.statistics import Tables
 
 __all__ = ["write"]
 

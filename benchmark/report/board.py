@@ -20,8 +20,8 @@ from benchmark.report.words import (
     quantity,
     sensible_digits,
 )
-from benchmark.stats import Tables
-from benchmark.stats.blocks import KEY, scheme
+from benchmark.statistics import Tables
+from benchmark.statistics.blocks import KEY, scheme
 
 REFERENCE = "cross-entropy"
 """What costs are compared to, wherever it was run."""

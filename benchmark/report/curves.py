@@ -10,10 +10,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchmark.api import FloatArray
-from benchmark.metrics import METRICS, Sample
-from benchmark.predictions import Predictions
+from benchmark.measures.metrics import METRICS, Sample
 from benchmark.report.board import Block
-from benchmark.stats.blocks import key, ordered, pool
+from benchmark.results.predictions import Predictions
+from benchmark.statistics.blocks import key, ordered, pool
 
 BoolArray = npt.NDArray[np.bool_]
 

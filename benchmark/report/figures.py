@@ -20,7 +20,6 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from benchmark.api import FloatArray
-from benchmark.predictions import Predictions
 from benchmark.report import curves
 from benchmark.report.board import Board, Row, Value
 from benchmark.report.curves import BoolArray
@@ -57,7 +56,8 @@ from benchmark.report.words import (
     quantity,
     shortened,
 )
-from benchmark.stats import comparison
+from benchmark.results.predictions import Predictions
+from benchmark.statistics import comparison
 
 
 def draw_block(board: Board, predictions: Sequence[Predictions]) -> list[Drawing]:

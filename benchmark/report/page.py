@@ -46,7 +46,7 @@ from benchmark.report.words import (
     quantity,
     significant,
 )
-from benchmark.stats import Tables
+from benchmark.statistics import Tables
 
 _HERE = Path(__file__).parent
 _BARS = ("accuracy", "ece", "nll", "brier")

@@ -26,8 +26,8 @@ from benchmark.report.words import (
     quantity,
     significant,
 )
-from benchmark.stats import Tables
-from benchmark.stats.blocks import KEY
+from benchmark.statistics import Tables
+from benchmark.statistics.blocks import KEY
 
 
 def reading(boards: Sequence[Board]) -> list[str]:

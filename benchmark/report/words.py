@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmark.metrics import METRICS, Metric
-from benchmark.stats import tables as stats
+from benchmark.measures.metrics import METRICS, Metric
+from benchmark.statistics import tables as stats
 
 INFINITE = "∞"
 ABSENT = "–"

@@ -38,14 +38,15 @@ from torch.nn.functional import cross_entropy, interpolate
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from benchmark import cost, network, registry
 from benchmark.api import Recipe
-from benchmark.batches import Batches
-from benchmark.fit import environment
-from benchmark.predict import log_probs
-from benchmark.presets import PAPER, STANDARD, Settings
-from benchmark.step import Mode, Step
-from benchmark.train import train
+from benchmark.engine import cost, network
+from benchmark.engine.batches import Batches
+from benchmark.engine.fit import environment
+from benchmark.engine.predict import log_probs
+from benchmark.engine.step import Mode, Step
+from benchmark.engine.train import train
+from benchmark.plan import registry
+from benchmark.plan.presets import PAPER, STANDARD, Settings
 
 CLASSES = 7
 LIMIT_SECONDS = 420

@@ -20,11 +20,11 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
-from benchmark import images
 from benchmark.api import Samples
-from benchmark.augment import trivial_augment
-from benchmark.batches import Batches
-from benchmark.network import Normalisation
+from benchmark.data import images
+from benchmark.engine.augment import trivial_augment
+from benchmark.engine.batches import Batches
+from benchmark.engine.network import Normalisation
 
 SIZE = 224
 BATCH = 64
@@ -70,7 +70,7 @@ def compare(
         reference_seconds.append(seconds(reference))
 
     benchmark.pedantic(ours, setup=turn, rounds=rounds)
-    our_seconds = benchmark.stats.stats.data
+    our_seconds = benchmark.statistics.stats.data
     ratio = median(theirs / mine for theirs, mine in zip(reference_seconds, our_seconds))
     benchmark.extra_info |= {
         "images_per_second": round(count / median(our_seconds)),

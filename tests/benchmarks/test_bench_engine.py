@@ -21,17 +21,19 @@ from PIL import Image
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch.nn.functional import cross_entropy
 
-from benchmark import network, registry, run
 from benchmark.api import Recipe
-from benchmark.batches import Batches
-from benchmark.cost import Stopwatch
-from benchmark.fit import Material
-from benchmark.leaderboard import _costs
-from benchmark.manifest import _entry
-from benchmark.plan import Fit
-from benchmark.predict import log_probs
-from benchmark.step import Step
-from benchmark.train import train
+from benchmark.engine import network
+from benchmark.engine.batches import Batches
+from benchmark.engine.cost import Stopwatch
+from benchmark.engine.fit import Material
+from benchmark.engine.predict import log_probs
+from benchmark.engine.step import Step
+from benchmark.engine.train import train
+from benchmark.plan import registry
+from benchmark.plan.cells import Fit
+from benchmark.results.leaderboard import _costs
+from benchmark.results.manifest import _entry
+from benchmark.running import run
 
 CPU = torch.device("cpu")
 CORES = len(os.sched_getaffinity(0))
@@ -64,7 +66,7 @@ def turns(
     """
     theirs: list[float] = []
     benchmark.pedantic(ours, setup=lambda: theirs.append(seconds(reference)), rounds=rounds)
-    mine = benchmark.stats.stats.data
+    mine = benchmark.statistics.stats.data
     by_round = median(m / t for m, t in zip(mine, theirs, strict=True))
     by_best = min(mine) / min(theirs)
     benchmark.extra_info |= {
@@ -205,7 +207,7 @@ def test_help_takes_less_than_a_second(
 ) -> None:
     command = [sys.executable, "-m", "benchmark", "run", "--help"]
     benchmark.pedantic(lambda: subprocess.run(command, check=True, capture_output=True), rounds=3)
-    fastest = min(benchmark.stats.stats.data)
+    fastest = min(benchmark.statistics.stats.data)
     say(f"--help: {fastest:.2f} s")
     assert fastest < 1
 

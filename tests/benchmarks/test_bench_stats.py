@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from scipy import special
 
-from benchmark import stats
-from benchmark.metrics import Sample
-from benchmark.predictions import Predictions
-from benchmark.stats.intervals import Bootstrap
-from benchmark.stats.tables import resampled_ece
+from benchmark import statistics as stats
+from benchmark.measures.metrics import Sample
+from benchmark.results.predictions import Predictions
+from benchmark.statistics.intervals import Bootstrap
+from benchmark.statistics.tables import resampled_ece
 
 IMAGES, CLASSES, METHODS, RESAMPLES = 2139, 23, 20, 2000
 
@@ -51,7 +51,7 @@ def test_all_tables_of_twenty_methods(benchmark) -> None:  # type: ignore[no-unt
     predictions = made(0, 5) + made(1, 5)
     tables = benchmark.pedantic(stats.summarise, (predictions,), rounds=1)
     assert len(tables.ranks) == 2 * METHODS
-    assert benchmark.stats.stats.max <= 60
+    assert benchmark.statistics.stats.max <= 60
 
 
 @pytest.mark.benchmark(group="ECE of every resample, 20 methods")
@@ -79,10 +79,10 @@ def test_bootstrap_of_the_ece_against_netcal(benchmark) -> None:  # type: ignore
         theirs = ECE(15).measure(samples[0].probs[drawn], samples[0].labels[drawn])
         assert found[number] == pytest.approx(theirs, abs=1e-9)
     netcal_seconds = (time.perf_counter() - started) / some * RESAMPLES * METHODS
-    speed_up = netcal_seconds / benchmark.stats.stats.mean
+    speed_up = netcal_seconds / benchmark.statistics.stats.mean
     benchmark.extra_info |= {"netcal_seconds": netcal_seconds, "speed_up": speed_up}
     print(
-        f"\nnetcal {netcal_seconds:.0f} s, ours {benchmark.stats.stats.mean:.2f} s: "
+        f"\nnetcal {netcal_seconds:.0f} s, ours {benchmark.statistics.stats.mean:.2f} s: "
         f"{speed_up:.0f} times as fast"
     )
     assert speed_up >= 100

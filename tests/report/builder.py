@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from benchmark.predictions import Predictions
+from benchmark.results.predictions import Predictions
 
 # method: (temperature of the logits, signal, training cost, inference cost)
 METHODS = {

@@ -4,7 +4,7 @@ import pytest
 
 from benchmark.report import write
 from benchmark.report.board import make_boards
-from benchmark.stats import summarise
+from benchmark.statistics import summarise
 
 from . import builder
 

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from benchmark.report.board import Block, make_boards
-from benchmark.stats import Tables
+from benchmark.statistics import Tables
 
 from .builder import definitions
 

@@ -3,9 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from benchmark.predictions import Predictions
 from benchmark.report.board import Block
 from benchmark.report.curves import by_method, reliability, replicate_scores, risk_coverage
+from benchmark.results.predictions import Predictions
 
 
 def make(confidence, correct, fold="official", seed=0, method="m"):

@@ -25,7 +25,7 @@ from benchmark.report.figures import (
     pareto,
     replicate_ranks,
 )
-from benchmark.stats import summarise
+from benchmark.statistics import summarise
 
 from . import builder
 from .conftest import ATTACK, METRICS, material

@@ -17,7 +17,7 @@ from benchmark.report.tables import (
     overall_sentences,
     reading,
 )
-from benchmark.stats import summarise
+from benchmark.statistics import summarise
 
 from . import builder
 from .conftest import ATTACK, METRICS, material

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.metrics import METRICS
+from benchmark.measures.metrics import METRICS
 from benchmark.report import words
 
 steady = settings(max_examples=60, deadline=None, derandomize=True)

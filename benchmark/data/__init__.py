@@ -1,0 +1,1 @@
+"""What was handed in: downloaded, checked, decoded once into a cache."""

@@ -1,0 +1,1 @@
+"""Predictions made anywhere else, read and measured like those of our own runs."""

@@ -1,0 +1,1 @@
+"""Every metric and every cost: declared once, computed here."""

@@ -1,0 +1,336 @@
+"""Finds the plug-ins, and selects methods and data sets by what was typed."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import fnmatch
+import functools
+import importlib
+import math
+import os
+import pkgutil
+from collections.abc import Iterable, Mapping
+from types import ModuleType
+from typing import Any, TypeVar
+
+from benchmark.api import Calibrator, Dataset, InputError, Method, Recipe, require
+from benchmark.plan.presets import PRESETS, Preset
+
+T = TypeVar("T", Method, Calibrator, Dataset)
+Named = TypeVar("Named", bound=Any)
+
+
+def mount(folder: str) -> None:
+    """Add a user's own ``methods/`` and ``datasets/`` folders, in this and in worker processes."""
+    require(os.path.isdir(folder), f"--plugins {folder}: there is no such folder")
+    os.environ["BENCHMARK_PLUGINS"] = os.path.abspath(folder)
+    for package in ("benchmark.methods", "benchmark.datasets"):
+        importlib.reload(importlib.import_module(package))
+    for found in (methods, calibrators, datasets):
+        found.cache_clear()
+
+
+@functools.cache
+def methods() -> dict[str, Method]:
+    """Every registered method by name; families appear as their variants."""
+    entries = [
+        method for entry in _entries("methods", "METHODS", Method) for method in _each(entry)
+    ]
+    return _unique("method", entries)
+
+
+@functools.cache
+def calibrators() -> dict[str, Calibrator]:
+    """Every registered post-hoc calibrator by name."""
+    return _unique("calibrator", _entries("methods", "CALIBRATORS", Calibrator))
+
+
+@functools.cache
+def datasets() -> dict[str, Dataset]:
+    """Every registered data set by name; a name ending in ``:`` or ``/`` takes an argument."""
+    return _unique("data set", _entries("datasets", "DATASETS", Dataset))
+
+
+def select_methods(text: str, changes: Mapping[str, Any] | None = None) -> list[Method]:
+    """Methods by name or glob, as typed: ``all``, ``mhml-*``, ``mhml[heads=6]+temperature``.
+
+    A method that equals a registered one by value takes its name, so nothing is listed twice.
+
+    Args:
+        text: names with parameters and calibrators, separated by commas.
+        changes: a preset's own values of parameters, where a method has them; what is typed wins.
+
+    Raises:
+        InputError: an unknown name (with the nearest ones), parameter or calibrator.
+    """
+    chosen: dict[str, Method] = {}
+    known = {name: _changed(method, changes or {}) for name, method in methods().items()}
+    families = {name: _changed(method, changes or {}) for name, method in _families().items()}
+    for word in split_top(text, ","):
+        body, *suffixes = split_top(word, "+")
+        require(len(suffixes) <= 1, f"{word!r}: one calibrator at most may follow a method")
+        name, parameters = _bracket(body)
+        for method in _match_methods(name, parameters, known, families):
+            changed = _with_parameters(method, parameters)
+            if suffixes:
+                _look_up(suffixes[0], calibrators(), "calibrator")
+                changed = dataclasses.replace(changed, calibrator=suffixes[0])
+            changed = _canonical(changed, known)
+            chosen.setdefault(changed.name, changed)
+    require(bool(chosen), "no method is selected: name at least one (see `list methods`)")
+    return list(chosen.values())
+
+
+def select_datasets(text: str) -> list[Dataset]:
+    """Data sets by name or glob, as typed: ``digits,csv:FILE[group=patient]``.
+
+    ``all`` is every data set that needs no argument.
+
+    Raises:
+        InputError: an unknown name (with the nearest ones) or parameter.
+    """
+    chosen: dict[str, Dataset] = {}
+    for word in split_top(text, ","):
+        typed, parameters = _bracket(word)
+        family = next(
+            (d for n, d in datasets().items() if n[-1] in ":/" and typed.startswith(n)), None
+        )
+        if family is not None:
+            argument = typed[len(family.name) :]
+            require(bool(argument), f"{word!r}: say which, as in {family.name}NAME")
+            found = [dataclasses.replace(family, name=typed, argument=argument)]
+        else:
+            plain = {n: d for n, d in datasets().items() if n[-1] not in ":/"}
+            if typed != "all" and not any(c in typed for c in "*?"):
+                _look_up(typed, datasets(), "data set")  # its message names csv: and the like too
+            found = _match(typed, plain, "data set")
+        for dataset in found:
+            label = _label(dataset.name, parameters)
+            changed = _replace(dataset, {"name": label, **parameters}, dataset.name)
+            require(
+                chosen.setdefault(changed.name, changed) == changed,
+                f"two data sets would be called {changed.name!r}: give each its own [name=...]",
+            )
+    require(bool(chosen), "no data set is selected: name at least one (see `list datasets`)")
+    return list(chosen.values())
+
+
+def select_preset(text: str) -> Preset:
+    """A preset as typed: ``quick``, or with other numbers ``quick[epochs=5,size=64]``.
+
+    Raises:
+        InputError: an unknown preset or setting.
+    """
+    name, parameters = _bracket(text)
+    preset = _look_up(name, PRESETS, "preset")
+    if not parameters:
+        return preset
+    for key in ("backbone", "weights"):
+        require(key not in parameters, f"preset {text!r}: use the flag --{key} for that")
+    settings = _replace(preset.settings, parameters, f"preset {name}")
+    return dataclasses.replace(preset, name=_label(name, parameters), settings=settings)
+
+
+def parameters_of(method: Method) -> dict[str, Any]:
+    """The parameters of a method that can be set in brackets, with their values."""
+    values = {f.name: getattr(method.recipe, f.name) for f in dataclasses.fields(method.recipe)}
+    return values | {"members": method.members, "passes": method.passes}
+
+
+def split_top(text: str, separator: str) -> list[str]:
+    """Split at a separator that stands outside brackets; empty pieces are dropped."""
+    pieces, depth = [""], 0
+    for character in text:
+        depth += (character == "[") - (character == "]")
+        require(depth >= 0, f"{text!r}: a closing bracket without its opening one")
+        if character == separator and depth == 0:
+            pieces.append("")
+        else:
+            pieces[-1] += character
+    require(depth == 0, f"{text!r}: an opening bracket without its closing one")
+    return [piece.strip() for piece in pieces if piece.strip()]
+
+
+# --- finding -------------------------------------------------------------------------------
+
+
+def _entries(folder: str, attribute: str, kind: Any) -> list[Any]:
+    entries = []
+    for module in _modules(folder):
+        for entry in getattr(module, attribute, ()):
+            if not isinstance(entry, kind):
+                raise InputError(
+                    f"{module.__file__}: {attribute} holds {entry!r}, not a {kind.__name__}"
+                )
+            entries.append(entry)
+    return entries
+
+
+def _modules(folder: str) -> list[ModuleType]:
+    package = importlib.import_module(f"benchmark.{folder}")
+    found = []
+    for info in sorted(pkgutil.iter_modules(package.__path__), key=lambda info: info.name):
+        name = f"benchmark.{folder}.{info.name}"
+        try:
+            found.append(importlib.import_module(name))
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(
+                f"the plug-in {folder}/{info.name}.py cannot be imported: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+    return found
+
+
+def _unique(kind: str, entries: Iterable[T]) -> dict[str, T]:
+    found: dict[str, T] = {}
+    for entry in entries:
+        require(entry.name not in found, f"two plug-ins define the {kind} {entry.name!r}")
+        found[entry.name] = entry
+    return found
+
+
+def _each(entry: Method) -> list[Method]:
+    if entry.variants is None:
+        return [entry]
+    parameter, values = entry.variants
+    return [_with_parameters(entry, {parameter: value}) for value in values]
+
+
+def _families() -> dict[str, Method]:
+    return {m.name: m for m in _entries("methods", "METHODS", Method) if m.variants is not None}
+
+
+# --- matching ------------------------------------------------------------------------------
+
+
+def _changed(method: Method, changes: Mapping[str, Any]) -> Method:
+    fields = {f.name for f in dataclasses.fields(method.recipe)}
+    own = {name: value for name, value in changes.items() if name in fields}
+    return dataclasses.replace(method, recipe=dataclasses.replace(method.recipe, **own))
+
+
+def _match_methods(
+    name: str,
+    parameters: Mapping[str, str],
+    known: Mapping[str, Method],
+    families: Mapping[str, Method],
+) -> list[Method]:
+    family = families.get(name)
+    if family is None or family.variants is None:
+        return _match(name, known, "method")
+    return [family] if family.variants[0] in parameters else _each(family)
+
+
+def select_glob(text: str, known: Mapping[str, Named], kind: str) -> list[Named]:
+    """Values by comma-separated names or globs.
+
+    Raises:
+        InputError: an unknown name, with the nearest ones.
+    """
+    words = split_top(text, ",")
+    return list(dict.fromkeys(v for word in words for v in _match(word, known, kind)))
+
+
+def _match(pattern: str, known: Mapping[str, Named], kind: str) -> list[Named]:
+    if pattern == "all":
+        return list(known.values())
+    if any(c in pattern for c in "*?"):
+        names = fnmatch.filter(known, pattern)
+        require(bool(names), f"no {kind} matches {pattern!r}; known: {', '.join(known)}")
+        return [known[name] for name in names]
+    return [_look_up(pattern, known, kind)]
+
+
+def _look_up(name: str, known: Mapping[str, Named], kind: str) -> Named:
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+    raise InputError(f"unknown {kind} {name!r}; {hint}")
+
+
+def _bracket(text: str) -> tuple[str, dict[str, str]]:
+    if not text.endswith("]"):
+        return text, {}
+    name, _, inside = text[:-1].partition("[")
+    parameters = {}
+    for assignment in split_top(inside, ","):
+        key, equals, value = assignment.partition("=")
+        require(bool(equals and key and value), f"{text!r}: write parameters as [name=value]")
+        parameters[key.strip()] = value.strip()
+    return name, parameters
+
+
+def _with_parameters(method: Method, parameters: Mapping[str, Any]) -> Method:
+    """The method with other parameters, named after them: the family mhml becomes mhml-6."""
+    recipe_fields = {f.name for f in dataclasses.fields(method.recipe)}
+    own = {k: v for k, v in parameters.items() if k in ("members", "passes")}
+    recipe_part = {k: v for k, v in parameters.items() if k not in own}
+    for key in recipe_part:
+        if key not in recipe_fields:
+            known = ", ".join(parameters_of(method))
+            raise InputError(f"{method.name} has no parameter {key!r}; it has: {known}")
+    recipe: Recipe = _replace(method.recipe, recipe_part, method.name)
+    changed = _replace(dataclasses.replace(method, recipe=recipe), own, method.name)
+    name, rest = method.name, dict(parameters)
+    if method.variants is not None:
+        parameter = method.variants[0]
+        name = f"{method.name}-{getattr(recipe, parameter)}"
+        rest.pop(parameter, None)
+    return dataclasses.replace(changed, name=_label(name, rest), variants=None)
+
+
+def _canonical(method: Method, registered: Mapping[str, Method]) -> Method:
+    """The method under the name of the registered one that equals it by value, if there is one."""
+    for calibrator in dict.fromkeys((method.calibrator, None)):
+        for known in registered.values():
+            if _value(known) == (*_value(method)[:-1], calibrator):
+                if calibrator == method.calibrator:
+                    return known
+                name = f"{known.name}+{method.calibrator}"
+                return dataclasses.replace(method, name=name)
+    suffix = f"+{method.calibrator}" if method.calibrator else ""
+    return dataclasses.replace(method, name=method.name + suffix)
+
+
+def _value(method: Method) -> tuple[Recipe, int, int, str | None]:
+    return (method.recipe, method.members, method.passes, method.calibrator)
+
+
+def _label(name: str, parameters: Mapping[str, Any]) -> str:
+    inside = ",".join(f"{key}={value}" for key, value in sorted(parameters.items()))
+    return f"{name}[{inside}]" if inside else name
+
+
+def _replace(value: Named, parameters: Mapping[str, Any], what: str) -> Named:
+    """``dataclasses.replace`` with texts turned into the types of the values they replace."""
+    known = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
+    changes = {}
+    for key, text in parameters.items():
+        if key not in known:
+            raise InputError(f"{what} has no parameter {key!r}; it has: {', '.join(known)}")
+        changes[key] = _convert(text, known[key], f"{what}[{key}={text}]")
+    try:
+        return dataclasses.replace(value, **changes)
+    except InputError as error:
+        raise InputError(f"{what}: {error}") from error
+
+
+def _convert(text: Any, like: Any, what: str) -> Any:
+    if not isinstance(text, str) or isinstance(like, str):
+        return text
+    try:
+        if isinstance(like, bool):
+            return {"true": True, "false": False}[text.lower()]
+        if isinstance(like, int | float):
+            number = type(like)(text)
+            if not math.isfinite(number):
+                raise ValueError
+            return number
+    except (KeyError, ValueError):
+        kind = {bool: "true or false", int: "a whole number", float: "a number"}[type(like)]
+        raise InputError(f"{what}: {text!r} is not {kind}") from None
+    raise InputError(f"{what}: this parameter cannot be set on the command line")

@@ -1,0 +1,1 @@
+"""From a request to stored records: prepare, execute, calibrate, forecast."""

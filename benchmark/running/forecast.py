@@ -1,0 +1,94 @@
+"""What a plan will cost, before it is run: from stored fits, else from a few timed steps."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import torch
+
+from benchmark.api import Recipe
+from benchmark.engine.network import build
+from benchmark.plan.cells import Fit
+from benchmark.running import run
+from benchmark.running.run import Request, Work
+
+_PROBE = 8
+_Key = tuple[str, tuple[int, int, int], str]
+
+
+def sentence(request: Request, work: Work) -> str:
+    """The time that the missing fits will take, and what that is based on."""
+    missing = [fit for fit in work.fits if request.force or not request.store.holds(fit.key)]
+    if not missing:
+        return "nothing to train"
+    known = _measured(request, work)
+    probed: dict[_Key, float] = {}
+    seconds, images = 0.0, 0
+    for fit in missing:
+        settings, source = fit.task.settings, work.sources[fit.task]
+        steps = len(source.parts.train) * settings.epochs
+        images += steps
+        key = (settings.backbone, source.shape, settings.precision)
+        if key in known:
+            seconds += steps / known[key]
+        else:
+            if key not in probed:
+                probed[key] = _probe(fit, work, run.device(request))
+            seconds += steps / probed[key]
+    basis = "a few timed steps" if probed else "the speed of stored fits"
+    at_once = run.jobs(request)
+    return (
+        f"about {_duration(seconds / at_once)} with {at_once} at once ({images:,} images through "
+        f"the network; from {basis})"
+    )
+
+
+def _measured(request: Request, work: Work) -> dict[_Key, float]:
+    """Images per second of stored fits, by backbone, shape of the images and precision."""
+    speeds: dict[_Key, list[float]] = {}
+    for fit in work.fits:
+        if request.store.holds(fit.key):
+            costs = request.store.read(fit.key).info["costs"]
+            settings = fit.task.settings
+            key = (settings.backbone, work.sources[fit.task].shape, settings.precision)
+            speeds.setdefault(key, []).append(costs["train_images_per_second"])
+    return {key: float(np.mean(values)) for key, values in speeds.items()}
+
+
+def _probe(fit: Fit, work: Work, device: str) -> float:
+    """Images per second of a plain training step on random images."""
+    settings, source = fit.task.settings, work.sources[fit.task]
+    channels, height, width = source.shape
+    network = build(
+        settings.backbone,
+        weights="none",
+        weights_file=None,
+        classes=len(source.samples.classes),
+        channels=channels,
+        size=height,
+        recipe=Recipe(),
+        seed=0,
+    ).to(device)
+    batch = settings.batch if device == "cuda" else min(settings.batch, _PROBE)
+    images = torch.rand(batch, channels, height, width, generator=torch.Generator().manual_seed(0))
+    images = images.to(device)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        network(images).square().mean().backward()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - started)
+    torch.set_num_threads(threads)
+    return batch / min(seconds)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,280 @@
+"""Blocks: which predictions may be compared, paired image by image."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import groupby, pairwise
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmark.api import InputError, IntArray
+from benchmark.measures.metrics import Sample
+from benchmark.results.predictions import Predictions
+
+KEY = ("preset", "dataset", "backbone", "folds")
+
+Key = tuple[str, str, str, str]
+Replicate = tuple[str, int]
+T = TypeVar("T", str, int)
+
+
+def scheme(fold: str) -> str:
+    """Of what kind a fold is: ``1/5`` is one of ``5 folds``, ``draw-1`` one of the ``draws``.
+
+    Raises:
+        InputError: the name follows no known form.
+    """
+    if match := re.fullmatch(r"\d+/(\d+)", fold):
+        return f"{match[1]} folds"
+    if re.fullmatch(r"draw-\d+", fold):
+        return "draws"
+    if fold == "official":
+        return fold
+    raise InputError(f"unknown fold {fold!r}: folds are named 1/5, draw-1 or official")
+
+
+def key(predictions: Predictions) -> Key:
+    """The block that predictions belong to."""
+    p = predictions
+    return (p.preset, p.dataset, p.backbone, scheme(p.fold))
+
+
+def place(predictions: Predictions) -> tuple[Key, str, int, tuple[int, str]]:
+    """Sort key: block, method, seed, fold in its natural order."""
+    numbers = re.findall(r"\d+", predictions.fold)
+    first = int(numbers[0]) if numbers else 0
+    return (key(predictions), predictions.method, predictions.seed, (first, predictions.fold))
+
+
+def ordered(predictions: Iterable[Predictions]) -> list[Predictions]:
+    """In the fixed order of every table.
+
+    Raises:
+        InputError: the same replicate of a method occurs twice, or a fold's name is unknown.
+    """
+    arranged = sorted(predictions, key=place)
+    for one, other in pairwise(arranged):
+        if place(one) == place(other):
+            raise InputError(
+                f"two predictions of {one.method} for {one.dataset}, {one.backbone}, "
+                f"fold {one.fold}, seed {one.seed}: give each once"
+            )
+    return arranged
+
+
+def pool(folds: Sequence[Predictions]) -> Predictions:
+    """All test images of one method and seed, every image once, sorted by name.
+
+    Raises:
+        InputError: an image occurs in two folds.
+    """
+    first = folds[0]
+    draws = scheme(first.fold) == "draws"
+
+    def named(p: Predictions, names: npt.NDArray[np.str_]) -> npt.NDArray[np.str_]:
+        # Independent draws are other images, and other groups, under the same names.
+        return np.char.add(f"{p.fold}:", names) if draws else names
+
+    ids = np.concatenate([named(p, p.ids.astype(str)) for p in folds])
+    order = np.argsort(ids, kind="stable")
+    again = ids[order][1:] == ids[order][:-1]
+    if again.any():
+        raise InputError(
+            f"image {str(ids[order][1:][again][0])!r} is in more than one test part of "
+            f"{first.method}, {first.dataset}, seed {first.seed}: folds must not overlap"
+        )
+    groups = None
+    if first.groups is not None:
+        parts = [named(p, p.groups.astype(str)) for p in folds if p.groups is not None]
+        groups = np.concatenate(parts)[order]
+    posterior = None
+    if first.posterior is not None:
+        parts_known = [p.posterior for p in folds if p.posterior is not None]
+        posterior = np.concatenate(parts_known)[order]
+    return replace(
+        first,
+        fold="pooled",
+        ids=ids[order],
+        labels=np.concatenate([p.labels for p in folds])[order],
+        log_probs=np.concatenate([p.log_probs for p in folds])[order],
+        groups=groups,
+        posterior=posterior,
+    )
+
+
+def expected(present: Iterable[Replicate]) -> set[Replicate]:
+    """The replicates of a complete method: every fold of the scheme for every seed seen."""
+    present = set(present)
+    folds = {fold for fold, _ in present}
+    for fold in list(folds):
+        if match := re.fullmatch(r"\d+/(\d+)", fold):
+            folds |= {f"{i}/{match[1]}" for i in range(1, int(match[1]) + 1)}
+    return {(fold, seed) for fold in folds for seed in {seed for _, seed in present}}
+
+
+def shared(present: Mapping[str, set[Replicate]]) -> set[Replicate]:
+    """The replicates that are compared: those of a method that has what most methods have.
+
+    Folds are all of their scheme; of independent draws those that most methods have. Seeds join,
+    the commonest first, as long as more than half of the methods have every fold of all of them.
+
+    Args:
+        present: what each method has.
+    """
+    folds = {fold for fold, _ in expected(set().union(*present.values()))}
+    if scheme(min(folds)) == "draws":
+        folds = _most(folds, {m: {fold for fold, _ in own} for m, own in present.items()})
+    complete = {
+        method: {seed for _, seed in own if all((fold, seed) in own for fold in folds)}
+        for method, own in present.items()
+    }
+    complete = {method: seeds for method, seeds in complete.items() if seeds}
+    if not complete:
+        return expected(set().union(*present.values()))
+    return {
+        (fold, seed) for seed in _most(set().union(*complete.values()), complete) for fold in folds
+    }
+
+
+def _most(items: set[T], owned: Mapping[str, set[T]]) -> set[T]:
+    """The commonest item, and all others that leave more than half of the owners with all."""
+    count = {item: sum(item in own for own in owned.values()) for item in items}
+    order = sorted(items, key=lambda item: (-count[item], item))
+    kept = set(order[:1])
+    for item in order[1:]:
+        if 2 * sum(kept | {item} <= own for own in owned.values()) > len(owned):
+            kept.add(item)
+    return kept
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Complete methods on one data set and backbone, with the same replicates and images.
+
+    Attributes:
+        key: preset, data set, backbone, scheme of folds.
+        methods: the complete ones, in order.
+        replicates: fold and seed of each replicate, in order.
+        samples: for each method its pooled predictions, one a seed, images in the same order.
+        images: how many test images (of all folds).
+        groups: ``(images,)`` codes of what hangs together, or None.
+        posterior: whether the true probabilities are known.
+    """
+
+    key: Key
+    methods: tuple[str, ...]
+    replicates: tuple[Replicate, ...]
+    samples: dict[str, tuple[Sample, ...]]
+    images: int
+    groups: IntArray | None
+    posterior: bool
+
+    @property
+    def label(self) -> str:
+        """Data set and backbone, for sentences."""
+        preset, dataset, backbone, folds = self.key
+        return f"{dataset}, {backbone} ({preset}, {folds})"
+
+    @property
+    def folds(self) -> tuple[str, ...]:
+        """The distinct folds."""
+        return tuple(dict.fromkeys(fold for fold, _ in self.replicates))
+
+    @cached_property
+    def seeds(self) -> int:
+        """How many seeds there are."""
+        return len({seed for _, seed in self.replicates})
+
+    @cached_property
+    def units(self) -> IntArray:
+        """``(images,)`` the unit that each image is resampled with: its group, or itself."""
+        return np.arange(self.images) if self.groups is None else self.groups
+
+
+def build(predictions: Sequence[Predictions], seed: int) -> tuple[list[Block], list[str]]:
+    """Sort predictions into blocks of complete methods.
+
+    Args:
+        predictions: of any methods, data sets and replicates, in the fixed order.
+        seed: where the random draws of the samples start.
+
+    Returns:
+        The blocks, and a sentence on every method that is left out because it lacks replicates,
+        and on the replicates that are left out because most methods lack them.
+
+    Raises:
+        InputError: methods of a block differ in their test images or labels.
+    """
+    blocks, notes = [], []
+    for block_key, members in groupby(predictions, key):
+        listed = list(members)
+        present: dict[str, set[Replicate]] = {}
+        for p in listed:
+            present.setdefault(p.method, set()).add((p.fold, p.seed))
+        needed = shared(present)
+        where = f"{block_key[1]}, {block_key[2]} ({block_key[0]}, {block_key[3]})"
+        extra = [p for p in listed if (p.fold, p.seed) not in needed]
+        if extra:
+            names = sorted({f"fold {p.fold} of seed {p.seed}" for p in extra})
+            notes.append(f"{where}: {', '.join(names)} left out, since most methods lack it.")
+        listed = [p for p in listed if (p.fold, p.seed) in needed]
+        complete: dict[str, list[Predictions]] = {}
+        for method in present:
+            own = [p for p in listed if p.method == method]
+            if len(own) == len(needed):
+                complete[method] = [
+                    pool(list(folds)) for _, folds in groupby(own, lambda p: p.seed)
+                ]
+            else:
+                notes.append(
+                    f"{method} is left out of {where}: it has {len(own)} of {len(needed)} "
+                    "replicates."
+                )
+        if not complete:
+            continue
+        first = next(iter(complete.values()))[0]
+        for pooled in complete.values():
+            for p in pooled:
+                _check_paired(first, p)
+        groups = first.groups
+        in_first = [p for p in listed if p.method == next(iter(complete))]
+        blocks.append(
+            Block(
+                key=block_key,
+                methods=tuple(complete),
+                replicates=tuple((p.fold, p.seed) for p in in_first),
+                samples={
+                    method: tuple(Sample.of(p, seed) for p in pooled)
+                    for method, pooled in complete.items()
+                },
+                images=len(first.labels),
+                groups=None if groups is None else np.unique(groups, return_inverse=True)[1],
+                posterior=first.posterior is not None,
+            )
+        )
+    return blocks, notes
+
+
+def _check_paired(one: Predictions, other: Predictions) -> None:
+    where = (
+        f"{one.method} (seed {one.seed}) and {other.method} (seed {other.seed}) on {one.dataset}, "
+        f"{one.backbone}"
+    )
+    if not np.array_equal(one.ids, other.ids):
+        raise InputError(
+            f"{where} were tested on different images: methods are compared image by image, so "
+            "make both from the same test parts, or name the data sets differently"
+        )
+    if not np.array_equal(one.labels, other.labels):
+        wrong = int(np.argmax(one.labels != other.labels))
+        raise InputError(f"{where} give image {str(one.ids[wrong])!r} different labels: mend one")
+    groups = [np.zeros(0) if p.groups is None else p.groups for p in (one, other)]
+    if not np.array_equal(groups[0], groups[1]) or (one.posterior is None) != (
+        other.posterior is None
+    ):
+        raise InputError(f"{where} disagree on groups or true probabilities: give both the same")

@@ -1,0 +1,249 @@
+"""Intervals: bootstrap over images or groups, Wilson's, and over trainings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy import stats as distributions
+
+from benchmark.api import IntArray
+from benchmark.measures.floor import Floats, Groups
+from benchmark.plan.folds import CALIBRATION_SHARE
+
+RESAMPLES = 2000
+"""Bootstrap resamples of what is a mean over images."""
+
+SLOW_RESAMPLES = 200
+"""Bootstrap resamples of what has to be computed anew for each."""
+
+
+@dataclass(frozen=True, eq=False)
+class Bootstrap:
+    """One set of resamples of a block's images, shared by all methods and seeds.
+
+    Attributes:
+        weights: ``(resamples, units)`` how often each image, or group of images, was drawn.
+        units: ``(images,)`` the unit of each image.
+        sizes: ``(units,)`` images in each.
+    """
+
+    weights: Floats
+    units: IntArray
+    sizes: Floats
+
+    @classmethod
+    def draw(cls, units: IntArray, generator: np.random.Generator) -> Bootstrap:
+        """Draw the resamples.
+
+        Args:
+            units: ``(images,)`` codes 0, 1, ... of what is resampled together.
+            generator: the source of randomness.
+        """
+        sizes = np.bincount(units).astype(np.float64)
+        number = len(sizes)
+        drawn = generator.integers(0, number, (RESAMPLES, number))
+        drawn += number * np.arange(RESAMPLES)[:, None]
+        weights = np.bincount(drawn.ravel(), minlength=RESAMPLES * number)
+        return cls(weights.reshape(RESAMPLES, number).astype(np.float64), units, sizes)
+
+    @cached_property
+    def by_unit(self) -> Floats:
+        """The weights as ``(units, resamples)``, laid out for products with sparse matrices."""
+        return np.ascontiguousarray(self.weights.T)
+
+    @cached_property
+    def groups(self) -> Groups:
+        """The units, as groups of images."""
+        return Groups(self.units)
+
+    @cached_property
+    def grouped(self) -> bool:
+        """Whether some unit holds several images."""
+        return len(self.sizes) < len(self.units)
+
+    def degrees(self, values: Floats) -> Floats:
+        """Degrees of freedom of the standard errors of ``(images, columns)``."""
+        if self.grouped:
+            return self.groups.degrees(values)
+        return np.full(values.shape[1], len(values) - 1.0)
+
+    def of_images(self, resamples: int) -> Floats:
+        """Weights of the images in the first resamples, ``(resamples, images)``."""
+        return self.weights[:resamples][:, self.units]
+
+    def sums(self, values: Floats) -> Floats:
+        """Sums over each unit of ``(images, columns)``: ``(units, columns)``."""
+        if len(self.sizes) == len(values):
+            return values
+        out = np.zeros((len(self.sizes), values.shape[1]))
+        np.add.at(out, self.units, values)
+        return out
+
+    def standard_errors(self, values: Floats) -> Floats:
+        """Standard error of the mean of each column, from the variance between units."""
+        residuals = self.groups.residuals(self.sums(values))
+        error: Floats = np.sqrt((residuals**2).sum(0)) / len(values)
+        return error
+
+    def means(self, values: Floats, alpha: float, *, paired: bool = False) -> tuple[Floats, Floats]:
+        """Intervals for the means of the columns: bootstrap-t, over units.
+
+        Each resample's deviation is measured in its own standard errors. For skewed losses of
+        few errors, and for few groups, this holds its coverage where the percentile interval
+        falls to 86-90 %. A resample has at least half the standard error that one drawing of the
+        most unusual unit makes: without a single error it would otherwise seem to be certain.
+
+        Args:
+            values: ``(images, columns)``.
+            alpha: one minus the coverage.
+            paired: whether the columns are differences between two methods.
+        """
+        totals = self.sums(values)
+        sizes, n, number = self.sizes, self.sizes.sum(), len(self.sizes)
+        mean = values.mean(0)
+        totals = totals - sizes[:, None] * mean
+        powers = np.stack([sizes, sizes**2], axis=1)
+        columns = [totals, totals**2, totals * sizes[:, None], powers]
+        products = self.weights @ np.concatenate(columns, axis=1)
+        first, second, mixed = np.split(products[:, :-2], 3, axis=1)
+        drawn, drawn_squares = products[:, -2:].T
+        deviation = first / drawn[:, None]
+        # Sum over units of w (total - size * mean*)^2, expanded into products of matrices.
+        squares = second - 2 * deviation * mixed + deviation**2 * drawn_squares[:, None]
+        scale = number / max(number - 1, 1)
+        error = np.sqrt(scale * np.maximum(squares, 0)) / drawn[:, None]
+        least_error = np.abs(totals).max(0) / n / 2 + 1e-300
+        ratio = deviation / np.maximum(error, least_error)
+        high, low = np.quantile(ratio, [1 - alpha / 2, alpha / 2], axis=0)
+        if self.grouped or paired:
+            # The tails of few groups, and of differences that are mostly 0, come out too short.
+            least = distributions.t.ppf(1 - alpha / 2, self.degrees(values))
+            high, low = np.maximum(high, least), np.minimum(low, -least)
+        observed = self.standard_errors(values)
+        return mean - high * observed, mean - low * observed
+
+
+def wilson(
+    accuracy: float, error: float, images: float, degrees: float, alpha: float
+) -> tuple[float, float]:
+    """Wilson's interval for an accuracy, with the effective number of images.
+
+    Args:
+        accuracy: the share of correct predictions.
+        error: its standard error between groups; sets the effective number of images, at most
+            ``images``. NaN where images are independent, 0 where nothing varies.
+        images: how many there are; groups, where all images of groups are right or all wrong.
+        degrees: degrees of freedom of that standard error; infinite for independent images.
+        alpha: one minus the coverage.
+    """
+    n = float(images)
+    if error > 0:
+        n = min(n, accuracy * (1 - accuracy) / error**2)
+    z = float(distributions.t.ppf(1 - alpha / 2, degrees))
+    centre = (accuracy + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(accuracy * (1 - accuracy) / n + z**2 / (4 * n**2))
+    return max(centre - half, 0.0), min(centre + half, 1.0)
+
+
+def accuracy_difference(boot: Bootstrap, values: Floats, alpha: float) -> tuple[Floats, Floats]:
+    """Interval for differences in accuracy: Bonett and Price's, with groups.
+
+    One more image on which only the first is right, and one on which only the second is, keep
+    the variance positive where hardly any image tells two methods apart.
+
+    Args:
+        boot: the block's units.
+        values: ``(images, columns)`` differences in correctness.
+        alpha: one minus the coverage.
+    """
+    n = len(values)
+    error = np.sqrt((n * boot.standard_errors(values)) ** 2 + 2) / (n + 2)
+    centre = values.sum(0) / (n + 2)
+    half = distributions.t.ppf(1 - alpha / 2, boot.degrees(values)) * error
+    return centre - half, centre + half
+
+
+def with_seeds(
+    value: Floats,
+    low: Floats,
+    high: Floats,
+    seeds: Floats,
+    alpha: float,
+    positive: bool = False,
+) -> tuple[Floats, Floats]:
+    """Widen intervals over images by the variance between seeds.
+
+    Both half-widths are added in quadrature.
+
+    Args:
+        value: means over seeds, of any shape.
+        low: lower ends over images.
+        high: upper ends over images.
+        seeds: the values of each seed, along a last axis.
+        alpha: one minus the coverage.
+        positive: add the lower ones on the scale of logarithms: an end above 0 stays above 0
+            (a calibration error outside its noise floor).
+    """
+    number = seeds.shape[-1]
+    if number < 2:
+        return low, high
+    quantile = distributions.t.ppf(1 - alpha / 2, number - 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        half = quantile * seeds.std(-1, ddof=1) / np.sqrt(number)
+        upper = value + np.hypot(high - value, half)
+        if positive:
+            lower = value * np.exp(-np.hypot(np.log(value / low), half / value))
+            return np.where(low > 0, lower, 0.0), upper
+        return value - np.hypot(value - low, half), upper
+
+
+def degrees_with_seeds(half: Floats, seeds: Floats, degrees: Floats, alpha: float) -> Floats:
+    """Degrees of freedom of intervals that :func:`with_seeds` widened: Satterthwaite's.
+
+    Args:
+        half: half-widths, of any shape.
+        seeds: the values of each seed, along a last axis.
+        degrees: degrees of freedom of the intervals over images.
+        alpha: one minus the coverage.
+    """
+    number = seeds.shape[-1]
+    if number < 2:
+        return degrees
+    between = seeds.var(-1, ddof=1) / number
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rest = half**2 - between * distributions.t.ppf(1 - alpha / 2, number - 1) ** 2
+        images = np.maximum(rest, 0) / distributions.t.ppf(1 - alpha / 2, degrees) ** 2
+        inverse = between**2 / (number - 1) + images**2 / degrees
+        total = (between + images) ** 2
+    out = np.array(degrees, dtype=float)
+    return np.asarray(np.divide(total, inverse, where=inverse > 0, out=out))
+
+
+def over_training(values: Floats, folds: str, alpha: float) -> tuple[float, float, float]:
+    """Mean of replicates and its interval over training, on the replicates' values.
+
+    Folds share training images, so that their variance is too small: Nadeau and Bengio's factor
+    ``1/k + n_test/n_train``. What calibrates does not train, so that ``n_train`` is the share
+    ``1 - CALIBRATION_SHARE`` of the other folds. Independent draws get the plain t.
+
+    Args:
+        values: ``(folds, seeds)``; seeds are averaged within a fold, unless there is one fold.
+        folds: the scheme.
+        alpha: one minus the coverage.
+
+    Returns:
+        Mean, lower and upper end, which may lie outside the metric's range; the ends are NaN for
+        one replicate.
+    """
+    mean = float(values.mean())
+    each = values.mean(1) if len(values) > 1 else values[0]
+    k = len(each)
+    if k < 2 or not np.isfinite(each).all():
+        return mean, np.nan, np.nan
+    factor = 1 / k
+    if folds.endswith(" folds"):
+        factor += 1 / ((k - 1) * (1 - CALIBRATION_SHARE))
+    half = distributions.t.ppf(1 - alpha / 2, k - 1) * each.std(ddof=1) * np.sqrt(factor)
+    return mean, mean - float(half), mean + float(half)

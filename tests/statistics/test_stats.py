@@ -1,0 +1,711 @@
+"""Tables on simulated and published numbers: scores, intervals, floors, pairs, ranks, notes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import special
+from scipy import stats as distributions
+from statsmodels.stats.multitest import multipletests
+
+from benchmark import statistics as stats
+from benchmark.api import InputError
+from benchmark.measures import metrics
+from benchmark.measures.floor import Groups
+from benchmark.results.predictions import Predictions
+from benchmark.statistics import comparison, intervals
+from benchmark.statistics.blocks import Block
+from benchmark.statistics.tables import Estimates, _letters, resampled_ece
+
+few = settings(max_examples=20, deadline=None, derandomize=True)
+QUICK = ("accuracy", "nll", "ece")
+
+
+def made(
+    methods: dict[str, float],
+    folds: Sequence[str] = ("official",),
+    seeds: Sequence[int] = (0,),
+    n: int = 200,
+    classes: int = 4,
+    groups: int | None = None,
+    dataset: str = "data",
+    start: int = 0,
+) -> list[Predictions]:
+    """Predictions whose log-probabilities are those of a calibrated model times a factor.
+
+    Args:
+        methods: name and factor: 1 is calibrated, 2 over-confident.
+    """
+    generator = np.random.default_rng(start)
+    truth = special.log_softmax(2 * generator.normal(size=(n, classes)), axis=1)
+    labels = np.argmax(truth + generator.gumbel(size=truth.shape), axis=1)
+    group = generator.integers(0, groups or n, n)
+    folds_of = (np.arange(n) if groups is None else group) % len(folds)
+    out = []
+    for method, factor in methods.items():
+        for seed in seeds:
+            noise = 0.05 * seed * np.random.default_rng(seed).normal(size=truth.shape)
+            log_probs = special.log_softmax(factor * truth + noise, axis=1)
+            for number, fold in enumerate(folds):
+                mine = folds_of == number
+                out.append(
+                    Predictions(
+                        preset="standard",
+                        dataset=dataset,
+                        backbone="resnet50",
+                        method=method,
+                        fold=fold,
+                        seed=seed,
+                        classes=tuple(map(str, range(classes))),
+                        ids=np.array([f"image {i:04}" for i in np.flatnonzero(mine)]),
+                        labels=labels[mine],
+                        log_probs=log_probs[mine],
+                        groups=None if groups is None else group[mine].astype(str),
+                    )
+                )
+    return out
+
+
+FIVE = tuple(f"{i}/5" for i in range(1, 6))
+THREE = {"cross-entropy": 2.0, "good": 1.0, "other": 1.5}
+
+
+def row(frame: pd.DataFrame, **where: object) -> pd.Series:
+    for column, wanted in where.items():
+        frame = frame[frame[column] == wanted]
+    assert len(frame) == 1, frame
+    return frame.iloc[0]
+
+
+# --- scores --------------------------------------------------------------------------------
+
+
+def test_scores_are_tidy_and_pooled_within_each_seed() -> None:
+    predictions = made(THREE, FIVE, (0, 1))
+    frame = stats.scores(predictions, QUICK)
+    columns = ["preset", "dataset", "backbone", "method", "fold", "seed", "metric", "value"]
+    assert list(frame.columns) == columns
+    assert len(frame) == 3 * 2 * (5 + 1) * 3
+    pooled = row(frame, method="good", fold="pooled", seed=1, metric="ece")["value"]
+    own = [p for p in predictions if p.method == "good" and p.seed == 1]
+    whole = replace(
+        own[0],
+        labels=np.concatenate([p.labels for p in own]),
+        log_probs=np.concatenate([p.log_probs for p in own]),
+    )
+    assert pooled == pytest.approx(metrics.score(whole, ["ece"])["ece"])
+    per_fold = frame[(frame["method"] == "good") & (frame["fold"] != "pooled")]
+    # Small parts bias the error upwards.
+    assert per_fold[per_fold["metric"] == "ece"]["value"].mean() > pooled
+
+
+def test_scores_of_an_unfinished_seed_are_not_pooled() -> None:
+    frame = stats.scores([p for p in made(THREE, FIVE) if p.fold != "3/5"], QUICK)
+    assert "pooled" not in set(frame["fold"])
+    assert set(frame["fold"]) == {"1/5", "2/5", "4/5", "5/5"}
+
+
+def test_independent_draws_are_pooled_although_their_images_share_names() -> None:
+    first = made(THREE, ("draw-0",), n=100)
+    second = [replace(p, fold="draw-1") for p in made(THREE, ("draw-0",), n=100, start=1)]
+    tables = stats.summarise(first + second, QUICK)
+    assert set(tables.values["images"]) == {200}
+    assert set(tables.values["folds"]) == {"draws"}
+
+
+# --- what summarise promises ---------------------------------------------------------------
+
+
+def test_tables_do_not_depend_on_the_order_of_the_predictions() -> None:
+    predictions = made(THREE, FIVE, groups=30)
+    order = np.random.default_rng(0).permutation(len(predictions))
+    one = stats.summarise(predictions, QUICK)
+    other = stats.summarise([predictions[i] for i in order], QUICK)
+    for name in ("values", "ranks", "pairs", "overall", "mean_ranks"):
+        pd.testing.assert_frame_equal(getattr(one, name), getattr(other, name))
+    assert one.notes == other.notes
+
+
+def test_all_metrics_in_all_designs() -> None:
+    designs = [
+        made(THREE, FIVE, n=120),
+        made(THREE, seeds=(0, 1), n=120, dataset="seeds"),
+        made(THREE, n=150, groups=20, dataset="groups"),
+        made(THREE, FIVE, (0, 1), n=120, groups=30, dataset="all"),
+    ]
+    tables = stats.summarise([p for design in designs for p in design])
+    values = tables.values
+    assert len(values) == 4 * 3 * sum(not m.needs_posterior for m in metrics.METRICS.values())
+    known = values.dropna(subset=["low"])
+    assert (known["low"] <= known["value"] + 1e-12).all()
+    assert (known["value"] <= known["high"] + 1e-12).all()
+    pairs = tables.pairs.dropna(subset=["low"])
+    assert (pairs["low"] <= pairs["difference"] + 1e-12).all()
+    assert (pairs["difference"] <= pairs["high"] + 1e-12).all()
+    assert (pairs["p"] <= pairs["p_holm"]).all()
+    outside = (pairs["low"] > 0) | (pairs["high"] < 0)
+    assert (outside == (pairs["p"] < 0.05)).all()
+
+
+@few
+@given(start=st.integers(0, 1000), factor=st.floats(0.7, 1.6), design=st.integers(0, 2))
+def test_contains_zero_exactly_where_inside_the_floor(
+    start: int, factor: float, design: int
+) -> None:
+    seeds, groups = [((0,), None), ((0, 1, 2), None), ((0,), 25)][design]
+    tables = stats.summarise(
+        made({"cross-entropy": factor}, seeds=seeds, groups=groups, start=start), ["ece_equal_mass"]
+    )
+    for metric in ("ece", "ece_equal_mass"):
+        ece = row(tables.values, metric=metric)
+        assert (ece["low"] <= 0) == ece["inside_floor"]
+        assert ece["inside_floor"] == (ece["value"] <= ece["floor_high"])
+        assert (ece["p_calibrated"] < 0.024) <= (not ece["inside_floor"])
+
+
+def test_an_obvious_miscalibration_is_seen_and_a_calibrated_model_left_alone() -> None:
+    tables = stats.summarise(made({"cross-entropy": 3.0, "good": 1.0}, n=1000), QUICK)
+    off, good = (row(tables.values, method=m, metric="ece") for m in ("cross-entropy", "good"))
+    assert not off["inside_floor"]
+    assert off["p_calibrated"] < 0.001
+    assert off["low"] > 0.05
+    assert good["inside_floor"]
+    assert good["low"] == 0
+    pair = row(tables.pairs, method="good", metric="ece", reference="cross-entropy")
+    assert pair["high"] < 0
+    assert pair["p_holm"] < 0.001
+    assert row(tables.ranks, method="good")["group"] == "a"
+    assert row(tables.ranks, method="cross-entropy")["group"] == "b"
+
+
+def test_equal_methods_cannot_be_told_apart() -> None:
+    tables = stats.summarise(made({"cross-entropy": 1.0, "copy": 1.0}, FIVE), QUICK)
+    assert (tables.pairs["difference"] == 0).all()
+    assert (tables.pairs["p"] == 1).all()
+    assert tables.ranks["group"].tolist() == ["a", "a"]
+    assert tables.ranks["rank"].tolist() == [1.5, 1.5]
+    assert tables.ranks["chance_best"].tolist() == [0.5, 0.5]
+
+
+def test_the_ensemble_is_compared_replicate_by_replicate() -> None:
+    single = made(THREE, seeds=(0, 1, 2))
+    once = [replace(p, method="ensemble") for p in single if p.method == "good" and p.seed == 0]
+    tables = stats.summarise(single + once, QUICK)
+    assert "ensemble" not in set(tables.values["method"])
+    assert any("ensemble" in note and "1 of 3 replicates" in note for note in tables.notes)
+
+
+def test_several_seeds_are_averaged_and_widen_the_interval() -> None:
+    predictions = made({"cross-entropy": 2.0, "good": 1.0}, seeds=(0, 10, 20))
+    tables = stats.summarise(predictions, QUICK)
+    frame = stats.scores(predictions, QUICK)
+    for metric in QUICK:
+        found = row(tables.values, method="good", metric=metric)
+        own = frame[(frame["method"] == "good") & (frame["metric"] == metric)]
+        assert found["value"] == pytest.approx(own[own["fold"] == "pooled"]["value"].mean())
+        assert found["replicates"] == 3
+        alone = stats.summarise([p for p in predictions if p.seed == 0], QUICK)
+        lonely = row(alone.values, method="good", metric=metric)
+        assert np.isfinite(found["training_low"])
+        assert np.isnan(lonely["training_low"])
+    spread = row(tables.values, method="good", metric="nll")
+    own = frame[(frame["method"] == "good") & (frame["metric"] == "nll")]
+    pooled = own[own["fold"] == "pooled"]["value"]
+    between = distributions.t.ppf(0.975, 2) * pooled.std() / np.sqrt(3)
+    assert (spread["high"] - spread["low"]) / 2 > between
+
+
+def test_groups_widen_intervals_when_errors_cluster() -> None:
+    predictions = made(THREE, n=600, groups=None)
+    clustered = np.argsort(predictions[0].labels)
+    lumps = [
+        replace(
+            p,
+            labels=p.labels[clustered],
+            log_probs=p.log_probs[clustered] + np.r_[np.zeros(300), np.ones(300)][:, None] * 0,
+            groups=np.repeat(np.arange(30), 20).astype(str),
+        )
+        for p in predictions
+    ]
+    hard = np.isin(np.arange(600) // 20, np.arange(0, 30, 3))
+    worse = [replace(p, labels=np.where(hard, (p.labels + 1) % 4, p.labels)) for p in lumps]
+    with_groups = stats.summarise(worse, QUICK)
+    without = stats.summarise([replace(p, groups=None) for p in worse], QUICK)
+    for metric in QUICK:
+        wide = row(with_groups.values, method="good", metric=metric)
+        narrow = row(without.values, method="good", metric=metric)
+        assert wide["high"] - wide["low"] > 1.3 * (narrow["high"] - narrow["low"])
+    assert any("30 groups" in note for note in with_groups.notes)
+
+
+def test_an_infinite_loss_is_shown_and_ranked_last() -> None:
+    predictions = made(THREE, FIVE)
+    spoiled = []
+    for p in predictions:
+        if p.method == "good" and p.fold == "1/5":
+            log_probs = p.log_probs.copy()
+            log_probs[0, p.labels[0]] = -np.inf
+            p = replace(p, log_probs=log_probs)
+        spoiled.append(p)
+    tables = stats.summarise(spoiled, [*QUICK, "nll_refinement", "brier"])
+    pair = row(tables.pairs, method="good", metric="nll", reference="cross-entropy")
+    assert pair["difference"] == np.inf
+    assert np.isnan(pair[["low", "high", "p", "p_holm", "effect_size"]].astype(float)).all()
+    assert row(tables.values, method="good", metric="nll")["value"] == np.inf
+    assert row(tables.ranks, method="good")["rank_nll"] == 3
+    assert np.isfinite(row(tables.values, method="good", metric="brier")["high"])
+    assert np.isfinite(row(tables.values, method="other", metric="nll")["high"])
+
+
+def test_intervals_stay_in_the_metrics_range() -> None:
+    predictions = made({"cross-entropy": 4.0, "good": 2.0}, FIVE, n=100)
+    sure = [
+        replace(p, log_probs=special.log_softmax(40.0 * np.eye(4)[p.labels], axis=1))
+        if p.fold in ("1/5", "2/5", "3/5", "4/5")
+        else p
+        for p in predictions
+    ]
+    values = stats.summarise(sure).values.dropna(subset=["training_low"])
+    lowest, highest = (
+        values["metric"].map(lambda m, e=e: metrics.METRICS[m].range[e]) for e in (0, 1)
+    )
+    assert (values["training_low"] >= lowest).all()
+    assert (values["training_high"] <= highest).all()
+    accuracy = values[values["metric"] == "accuracy"]
+    assert (accuracy["training_high"] == 1).all()
+    # A seed that differs much from the other drives 12.7 standard errors out of the range.
+    two = [replace(p, seed=1) for p in made({"cross-entropy": 4.0}, n=100)]
+    two += [
+        replace(p, seed=0, log_probs=special.log_softmax(40.0 * np.eye(4)[p.labels], axis=1))
+        for p in two
+    ]
+    two += [replace(p, method="other") for p in made({"cross-entropy": 1.0}, seeds=(0, 1), n=100)]
+    tables = stats.summarise(two, QUICK)
+    assert (
+        (tables.pairs["high"] - tables.pairs["low"])[tables.pairs["metric"] == "accuracy"]
+        .eq(2)
+        .all()
+    )
+    values = tables.values[tables.values["method"] == "cross-entropy"]
+    assert row(values, metric="accuracy")[["low", "high"]].tolist() == [0, 1]
+    assert row(values, metric="nll")["low"] == 0
+
+
+def test_groups_without_an_error_count_as_one_image_each() -> None:
+    first = made({"cross-entropy": 1.0}, n=400)[0]
+    right = replace(first, labels=first.log_probs.argmax(1))
+    grouped = replace(right, groups=np.repeat(np.arange(10), 40).astype(str))
+    found = row(stats.summarise([grouped], QUICK).values, metric="accuracy")
+    low, _ = intervals.wilson(1.0, np.nan, 10, 9, 0.05)
+    assert found["low"] == pytest.approx(low)
+    alone = row(stats.summarise([right], QUICK).values, metric="accuracy")
+    assert alone["low"] > 0.99
+
+
+def test_one_group_gives_no_interval() -> None:
+    tables = stats.summarise(made(THREE, n=60, groups=1), QUICK)
+    assert tables.values["low"].isna().all()
+    assert tables.pairs["p"].isna().all()
+
+
+def test_few_errors_are_marked() -> None:
+    tables = stats.summarise(made({"cross-entropy": 1.0}, n=60), QUICK)
+    assert tables.values["few_errors"].all()
+    assert any("fewer than 30 errors" in note for note in tables.notes)
+    plenty = stats.summarise(made({"cross-entropy": 1.0}, n=600), QUICK)
+    assert not plenty.values["few_errors"].any()
+
+
+def test_errors_in_few_groups_are_marked() -> None:
+    predictions = made({"cross-entropy": 1.0}, n=600, groups=40)[0]
+    right = predictions.log_probs.argmax(1)
+    group = predictions.groups
+    assert group is not None
+    for wrong, marked in ((3, True), (40, False)):
+        hard = (group.astype(int) < wrong) & (np.arange(600) % (2 if wrong == 3 else 9) == 0)
+        hard |= (group.astype(int) < wrong) & (wrong == 3)
+        labels = np.where(hard, (right + 1) % 4, right)
+        assert hard.sum() >= 30
+        tables = stats.summarise([replace(predictions, labels=labels)], QUICK)
+        assert tables.values["few_errors"].all() == marked
+
+
+def test_incomplete_and_missing_methods_are_named() -> None:
+    predictions = [p for p in made(THREE, FIVE) if not (p.method == "other" and p.fold == "2/5")]
+    tables = stats.summarise(predictions, QUICK, against="absent")
+    assert set(tables.values["method"]) == {"cross-entropy", "good"}
+    assert tables.notes[0].startswith("other is left out of data, resnet50")
+    assert "4 of 5 replicates" in tables.notes[0]
+    assert any("absent is missing or incomplete" in note for note in tables.notes)
+    assert set(tables.pairs["reference"]) <= {"cross-entropy", "good"}
+    nothing = stats.summarise([p for p in made(THREE, FIVE) if p.fold == "1/5"], QUICK)
+    assert nothing.values.empty
+    assert len(nothing.notes) == 3
+
+
+def test_an_extra_or_unfinished_fit_costs_no_method() -> None:
+    predictions = made(THREE, FIVE, (0, 1))
+    begun = [p for p in predictions if p.seed == 0]
+    begun += [p for p in predictions if p.seed == 1 and p.method == "good" and p.fold == "1/5"]
+    extra = [p for p in predictions if p.seed == 0 or p.method == "good"]
+    alone = stats.summarise([p for p in predictions if p.seed == 0], QUICK)
+    for some, folds in ((begun, 1), (extra, 5)):
+        tables = stats.summarise(some, QUICK)
+        pd.testing.assert_frame_equal(tables.values, alone.values)
+        pd.testing.assert_frame_equal(tables.ranks, alone.ranks)
+        assert tables.notes[0].count("of seed 1") == folds
+        assert "left out, since most methods lack it" in tables.notes[0]
+    both = stats.summarise(predictions, QUICK)
+    assert set(both.values["replicates"]) == {10}
+    # What all but one method have stays, and that one goes.
+    most = [p for p in predictions if p.method != "other" or p.seed == 0]
+    tables = stats.summarise(most, QUICK)
+    assert set(tables.values["method"]) == {"cross-entropy", "good"}
+    assert set(tables.values["replicates"]) == {10}
+    begun += [replace(p, method="late") for p in begun if p.seed == 1]
+    notes = stats.summarise(begun, QUICK).notes
+    assert any("late is left out" in note and "0 of 5 replicates" in note for note in notes)
+    # Two methods with a seed of their own each: the seed in common stays.
+    two = [p for p in made(THREE, seeds=(0, 1, 2)) if p.method != "other"]
+    two = [p for p in two if p.seed != {"cross-entropy": 1, "good": 2}[p.method]]
+    assert set(stats.summarise(two, QUICK).values["method"]) == {"cross-entropy", "good"}
+
+
+def test_an_extra_draw_costs_no_method() -> None:
+    draws = made(THREE, ("draw-0",), n=100)
+    draws += [replace(p, fold="draw-1") for p in made(THREE, ("draw-0",), n=100, start=1)]
+    extra = replace(draws[0], fold="draw-2")
+    tables = stats.summarise([*draws, extra], QUICK)
+    assert len(set(tables.values["method"])) == 3
+    assert set(tables.values["images"]) == {200}
+
+
+def test_what_cannot_be_compared_is_refused() -> None:
+    predictions = made(THREE)
+    with pytest.raises(InputError, match="two predictions of cross-entropy"):
+        stats.summarise([*predictions, predictions[0]], QUICK)
+    other = [replace(predictions[0], ids=np.char.add(predictions[0].ids, "x")), *predictions[1:]]
+    with pytest.raises(InputError, match="different images"):
+        stats.summarise(other, QUICK)
+    labels = predictions[0].labels.copy()
+    labels[3] = (labels[3] + 1) % 4
+    with pytest.raises(InputError, match="'image 0003' different labels"):
+        stats.summarise([replace(predictions[0], labels=labels), *predictions[1:]], QUICK)
+    with pytest.raises(InputError, match="unknown fold 'x'"):
+        stats.summarise([replace(predictions[0], fold="x")], QUICK)
+    with pytest.raises(InputError, match="alpha=2"):
+        stats.summarise(predictions, QUICK, alpha=2)
+    twice = [replace(p, fold=f"{i}/2") for p in predictions for i in (1, 2)]
+    with pytest.raises(InputError, match="more than one test part"):
+        stats.summarise(twice, QUICK)
+
+
+def test_tests_over_blocks_say_when_they_have_no_power() -> None:
+    blocks = [p for i in range(2) for p in made(THREE, dataset=f"data{i}", start=i, n=400)]
+    tables = stats.summarise(blocks, QUICK)
+    nll = row(tables.overall, metric="nll")
+    assert nll["blocks"] == 2
+    assert not nll["powered"]
+    assert "no difference could be significant" in nll["note"]
+    assert any("Tests over blocks" in note for note in tables.notes)
+    assert row(tables.mean_ranks, metric="nll", method="good")["mean_rank"] == 1
+    many = [p for i in range(12) for p in made(THREE, dataset=f"data{i}", start=i, n=200)]
+    assert row(stats.summarise(many, QUICK).overall, metric="nll")["powered"]
+
+
+def test_holm_counts_all_pairs_where_the_best_is_chosen_from_the_data() -> None:
+    factors = {"cross-entropy": 1.25, "near": 1.1, "other": 1.15, "good": 1.05, "more": 1.2}
+    predictions = made(factors, n=300)
+    found = {m: stats.summarise(predictions, QUICK, against=m).pairs for m in factors}
+    for metric in QUICK:
+        own = {m: f[(f["metric"] == metric) & (f["reference"] == m)] for m, f in found.items()}
+        for pairs in own.values():
+            assert len(pairs) == 4
+            assert pairs["p_holm"].to_numpy() == pytest.approx(comparison.holm(pairs["p"]))
+        every = {
+            frozenset((m, other)): p
+            for m, pairs in own.items()
+            for other, p in zip(pairs["method"], pairs["p"])
+        }
+        assert len(every) == 10
+        adjusted = dict(zip(every, comparison.holm(list(every.values()))))
+        chosen = found["cross-entropy"]
+        chosen = chosen[(chosen["metric"] == metric) & (chosen["reference"] != "cross-entropy")]
+        assert len(chosen) in (0, 4)
+        for _, pair in chosen.iterrows():
+            both = frozenset((pair["method"], pair["reference"]))
+            assert pair["p_holm"] == pytest.approx(adjusted[both])
+    best = found["cross-entropy"].query("metric == 'nll' and reference != 'cross-entropy'")
+    assert len(best) == 4
+
+
+def test_an_infinite_loss_is_worse_than_a_finite_one_in_letters() -> None:
+    first = made({"cross-entropy": 1.0})[0]
+    log_probs = first.log_probs.copy()
+    wrong = int(np.argmax(log_probs.argmax(1) != first.labels))
+    log_probs[wrong, first.labels[wrong]] = -np.inf
+    infinite = replace(first, method="infinite", log_probs=log_probs)
+    tables = stats.summarise([first, infinite, replace(infinite, method="too")], QUICK)
+    letters = dict(zip(tables.ranks["method"], tables.ranks["group"]))
+    assert letters == {"cross-entropy": "a", "infinite": "b", "too": "b"}
+
+
+def test_effect_sizes() -> None:
+    predictions = made({"cross-entropy": 1.5, "good": 1.0}, groups=30)
+    pairs = stats.summarise(predictions, [*QUICK, "auc"]).pairs
+    one, other = (
+        -p.log_probs[np.arange(200), p.labels] for p in sorted(predictions, key=lambda p: p.method)
+    )
+    nll = row(pairs, metric="nll", method="good", reference="cross-entropy")
+    expected = (other - one).mean() / (other - one).std(ddof=1)
+    assert nll["effect_size"] == pytest.approx(expected)
+    assert np.isnan(row(pairs, metric="accuracy", reference="cross-entropy")["effect_size"])
+    assert pairs[pairs["metric"] == "ece"]["effect_size"].isna().all()
+    auc = pairs[pairs["metric"] == "auc"].iloc[0]
+    assert np.sign(auc["effect_size"]) == np.sign(auc["difference"])
+    assert abs(auc["effect_size"]) < 1
+
+
+def test_letters_of_equal_methods_seldom_differ() -> None:
+    generator = np.random.default_rng(0)
+    block = Block(("", "", "", "official"), tuple("abcde"), (), {}, 100, None, False)
+    half = np.full((5, 5), distributions.norm.ppf(0.975) * np.sqrt(2))
+    unknown = np.full((5, 5), np.nan)
+    false = 0
+    for _ in range(200):
+        estimates = {}
+        for name in comparison.RANKED:
+            value = generator.normal(size=5)
+            ends = value[:, None] - value - half, value[:, None] - value + half
+            estimates[name] = Estimates(
+                value, value, value, *ends, np.full((5, 5), np.inf), unknown
+            )
+        false += len(set(_letters(block, estimates, np.arange(5), 0.05).values())) > 1
+    assert 0 < false <= distributions.binom.ppf(0.9999, 200, 0.05)
+
+
+def test_resampled_errors_lie_around_the_observed_one() -> None:
+    sample = metrics.Sample.of(made({"cross-entropy": 1.0})[0])
+    drawn = resampled_ece(sample, boot_of(np.arange(200)))
+    assert drawn.mean() == pytest.approx(metrics.METRICS["ece"].value(sample))
+    assert drawn.std() > 0.005
+
+
+# --- published ranks -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def published(shared_data: Path) -> pd.DataFrame:
+    file = shared_data.parent / "published" / "mhml_tables.csv"
+    if not file.is_file():
+        pytest.skip(f"{file} is missing")
+    return pd.read_csv(file)
+
+
+def test_published_ranks_are_given_back(published: pd.DataFrame) -> None:
+    for _, block in published.groupby(["dataset", "backbone"]):
+        found = comparison.mean_rank(
+            block["accuracy_percent"].to_numpy(),
+            block["ece_percent"].to_numpy(),
+            block["nll_percent"].to_numpy(),
+        )
+        assert found.round(1).tolist() == block["rank"].tolist()
+    assert len(published) == 54
+
+
+def test_published_tests_over_blocks(published: pd.DataFrame) -> None:
+    def over(metric: str) -> tuple[comparison.Friedman, pd.Series]:
+        table = published.pivot(
+            index=["dataset", "backbone"], columns="method", values=f"{metric}_percent"
+        )
+        test = comparison.friedman(table.to_numpy(), higher_is_better=False)
+        return test, pd.Series(test.mean_ranks, table.columns)
+
+    ece, mean_ranks = over("ece")
+    assert ece.statistic == pytest.approx(18.31, abs=0.005)
+    assert ece.p == pytest.approx(0.019, abs=5e-4)
+    assert ece.critical_difference == pytest.approx(4.90, abs=0.006)
+    assert mean_ranks["4HML"] == pytest.approx(1.83, abs=0.005)
+    assert mean_ranks["D-Ens"] == pytest.approx(4.17, abs=0.005)
+    assert mean_ranks["D-Ens"] - mean_ranks["4HML"] < ece.critical_difference
+    assert over("nll")[0].statistic == pytest.approx(39.47, abs=0.005)
+
+
+# --- small parts ---------------------------------------------------------------------------
+
+
+@few
+@given(p=st.lists(st.floats(1e-6, 1), min_size=1, max_size=8))
+def test_holm_agrees_with_statsmodels(p: list[float]) -> None:
+    assert comparison.holm(p) == pytest.approx(multipletests(p, method="holm")[1])
+
+
+def test_holm_does_not_count_what_is_unknown() -> None:
+    assert comparison.holm([0.01, np.nan, 0.04]).tolist() == pytest.approx(
+        [0.02, np.nan, 0.04], nan_ok=True
+    )
+
+
+@few
+@given(seed=st.integers(0, 1000), number=st.integers(1, 9), share=st.floats(0, 1))
+def test_letters_are_shared_exactly_by_what_cannot_be_told_apart(
+    seed: int, number: int, share: float
+) -> None:
+    different = np.random.default_rng(seed).random((number, number)) < share
+    different = np.triu(different, 1)
+    different = different | different.T
+    found = comparison.letters(different)
+    for i in range(number):
+        for j in range(number):
+            assert bool(set(found[i]) & set(found[j])) == (i == j or not different[i, j])
+
+
+def test_told_apart_needs_an_advantage_that_nothing_contradicts() -> None:
+    better = np.array([[0, 1], [-1, 0]])
+    none = np.zeros((2, 2))
+    assert comparison.told_apart([better, none]).tolist() == [[False, True], [True, False]]
+    assert not comparison.told_apart([better, -better]).any()
+    assert not comparison.told_apart([none, none]).any()
+
+
+@few
+@given(difference=st.floats(-1, 1), below=st.floats(0.01, 1), above=st.floats(0.01, 1))
+def test_p_falls_below_alpha_where_the_interval_excludes_zero(
+    difference: float, below: float, above: float
+) -> None:
+    low, high = np.array(difference - below), np.array(difference + above)
+    p = comparison.p_value(np.array(difference), low, high, 0.05)
+    assert (p < 0.05) == (low > 0 or high < 0)
+
+
+def test_p_of_a_normal_interval_is_the_normal_p() -> None:
+    p = comparison.p_value(np.array(0.3), np.array(0.3 - 0.196), np.array(0.3 + 0.196), 0.05)
+    z = 0.3 / (0.196 / distributions.norm.ppf(0.975))
+    assert p == pytest.approx(2 * distributions.norm.sf(z))
+
+
+def test_p_of_a_t_interval_is_the_t_p() -> None:
+    half = distributions.t.ppf(0.975, 2)
+    p = comparison.p_value(np.array(5.0), np.array(5 - half), np.array(5 + half), 0.05, 2.0)
+    assert p == pytest.approx(2 * distributions.t.sf(5.0, 2))
+
+
+def test_degrees_of_freedom_with_seeds() -> None:
+    seeds = np.array([[0.0, 1.0, 2.0], [1.0, 1.0, 1.0]])
+    error = np.array([np.sqrt(1 / 3), 0.0])
+    image = 1e-9 + np.array([0.0, 1.0])
+    half = np.hypot(error * distributions.t.ppf(0.975, 2), image)
+    found = intervals.degrees_with_seeds(half, seeds, np.array([500.0, 500.0]), 0.05)
+    assert found == pytest.approx([2, 500], rel=1e-3)
+
+
+def test_three_seeds_do_not_tell_equal_methods_apart() -> None:
+    """The smallest of all p-values falls below 0.05 in about 5 % of equal sets of methods."""
+    generator = np.random.default_rng(0)
+    methods, seeds = 6, 3
+    i, j = np.triu_indices(methods, 1)
+    false = 0
+    for _ in range(300):
+        scores = generator.normal(size=(methods, seeds))
+        difference, between = scores.mean(1)[i] - scores.mean(1)[j], scores[i] - scores[j]
+        image = np.full(len(i), 1e-3)
+        low, high = intervals.with_seeds(
+            difference, difference - image, difference + image, between, 0.05
+        )
+        half = np.where(difference > 0, difference - low, high - difference)
+        degrees = intervals.degrees_with_seeds(half, between, np.full(len(i), 500.0), 0.05)
+        false += (
+            np.min(comparison.holm(comparison.p_value(difference, low, high, 0.05, degrees))) < 0.05
+        )
+    assert false <= distributions.binom.ppf(0.9999, 300, 0.05)
+
+
+def test_p_values_of_few_seeds_are_read_from_t() -> None:
+    pairs = stats.summarise(made(THREE, seeds=(0, 10, 20)), QUICK).pairs
+    pair = row(pairs, metric="nll", method="other", reference="cross-entropy")
+    normal = comparison.p_value(*map(np.array, pair[["difference", "low", "high"]]), 0.05)
+    assert pair["p"] > 1.2 * normal
+
+
+def test_wilsons_interval() -> None:
+    # Agresti & Coull 1998: ten of ten gives (0.722, 1).
+    low, high = intervals.wilson(1.0, np.nan, 10, np.inf, 0.05)
+    assert (low, high) == pytest.approx((0.7225, 1.0), abs=5e-5)
+    low, high = intervals.wilson(0.5, np.nan, 100, np.inf, 0.05)
+    assert (low, high) == pytest.approx((0.4038, 0.5962), abs=5e-5)
+    # A standard error of twice the binomial one is a quarter of the images.
+    assert intervals.wilson(0.5, 0.1, 100, np.inf, 0.05) == pytest.approx(
+        intervals.wilson(0.5, np.nan, 25, np.inf, 0.05)
+    )
+
+
+def test_interval_over_training_is_nadeau_and_bengios() -> None:
+    values = np.array([[0.1], [0.2], [0.3], [0.2], [0.2]])
+    mean, low, high = intervals.over_training(values, "5 folds", 0.05)
+    half = 2.7764451 * np.sqrt((1 / 5 + 0.2 / (0.8 * 0.8)) * 0.005)
+    assert (mean, low, high) == pytest.approx((0.2, 0.2 - half, 0.2 + half))
+    plain = intervals.over_training(values, "draws", 0.05)
+    assert plain[2] - 0.2 == pytest.approx(2.7764451 * np.sqrt(0.005 / 5))
+    seeds = intervals.over_training(values.T, "official", 0.05)
+    assert seeds == pytest.approx(plain)
+    assert np.isnan(intervals.over_training(values[:1], "official", 0.05)[1])
+
+
+def boot_of(units: np.ndarray) -> intervals.Bootstrap:
+    return intervals.Bootstrap.draw(units, np.random.default_rng(0))
+
+
+def test_bootstrap_t_stays_sane_with_hardly_any_error() -> None:
+    # Three equal losses: a count of errors, whose exact upper ends are 8.8 and 11.
+    losses = np.r_[np.ones(3), 1e-6 * np.arange(197) / 197][:, None]
+    for alpha, upper in ((0.05, 8.8), (0.01, 11.0)):
+        low, high = boot_of(np.arange(200)).means(losses, alpha)
+        assert -1 < 200 * low[0] < 3
+        assert 0.9 * upper < 200 * high[0] < 1.7 * upper
+    constant = np.full((200, 1), 0.1)
+    low, high = boot_of(np.arange(200)).means(constant, 0.05)
+    assert (low[0], high[0]) == pytest.approx((0.1, 0.1))
+
+
+def test_bootstrap_t_of_errors_in_few_groups() -> None:
+    generator = np.random.default_rng(0)
+    units = np.repeat(np.arange(40), 50)
+    losses = 0.05 * generator.random(2000)
+    wrong = np.r_[np.arange(13), np.arange(50, 63), np.arange(100, 112)]
+    losses[wrong] = 3.0
+    _, high = boot_of(units).means(losses[:, None], 0.05)
+    assert high[0] < 0.4
+
+
+def test_bootstrap_t_follows_the_skew() -> None:
+    losses = np.random.default_rng(0).exponential(size=100)[:, None] ** 2
+    boot = boot_of(np.arange(100))
+    low, high = boot.means(losses, 0.05)
+    drawn = boot.weights @ losses / 100
+    below, above = np.quantile(drawn, [0.025, 0.975])
+    assert high[0] - losses.mean() > 1.1 * (above - losses.mean())
+    assert losses.mean() - low[0] < 1.1 * (losses.mean() - below)
+
+
+def test_degrees_of_freedom_of_groups() -> None:
+    groups = Groups(np.repeat(np.arange(10), 6))
+    same = np.repeat(np.random.default_rng(0).normal(size=10), 6)[:, None]
+    # Groups of equal size count fully, whatever they share.
+    assert groups.degrees(same) == pytest.approx(9)
+    uneven = Groups(np.repeat(np.arange(10), [60, *[2] * 9]))
+    shared = np.repeat(np.random.default_rng(0).normal(size=10), [60, *[2] * 9])[:, None]
+    assert uneven.degrees(shared)[0] < 1.5
+
+
+def test_the_best_of_many_resamples() -> None:
+    assert comparison.chance_of_best(np.array([[1.0, 2], [2, 1], [1, 1], [1, 2]])).tolist() == [
+        0.625,
+        0.375,
+    ]
