@@ -48,18 +48,18 @@ def rows(what: str) -> list[dict[str, Any]]:
             for d in registry.datasets().values()
         ]
     if what == "metrics":
-        from benchmark.measures.metrics import METRICS
+        from benchmark.measures.declared import metrics
 
         return [
             {
                 "name": m.name,
-                "title": m.title,
+                "title": m.heading,
                 "direction": m.direction,
                 "unit": m.unit,
                 "formula": m.formula,
                 "source": m.source,
             }
-            for m in METRICS.values()
+            for m in metrics().values()
         ]
     return [
         {

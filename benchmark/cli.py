@@ -33,9 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.config is not None:
             _apply_config(parser, words, options)
         if options.plugins is not None:
-            from benchmark.plan import registry
+            from benchmark.api import plugins
 
-            registry.mount(options.plugins)
+            plugins.mount(options.plugins)
         options.command_line = "python -m benchmark " + shlex.join(words)
         code: int = options.function(options)
     except InputError as error:

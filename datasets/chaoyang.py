@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.api import Dataset, InputError, IntArray, Samples, StrArray
+from benchmark.api import Dataset, Images, InputError, IntArray, StrArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,15 +21,15 @@ class Chaoyang(Dataset):
 
     split: str = ""
 
-    def samples(self, root: Path) -> Samples:
+    def read(self, root: Path) -> Images:
         """Grouped by slide, which is the part of the file name before ``-IMG``."""
         folder = root / "chaoyang"
         train, test = self._read(folder, "train"), self._read(folder, "test")
         names, labels = (np.array(column) for column in zip(*train, *test))
         parts = np.array(["train"] * len(train) + ["test"] * len(test), dtype="U11")
         parts[self._calibration(names[: len(train)], labels[: len(train)])] = "calibration"
-        return Samples(
-            images=tuple(folder / name for name in names),
+        return Images(
+            inputs=tuple(folder / name for name in names),
             labels=labels,
             classes=("normal", "serrated", "adenocarcinoma", "adenoma"),
             ids=names,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.api import Dataset, InputError, Samples, require
+from benchmark.api import Dataset, Images, InputError, require
 
 FILE = ("file", "filename", "file_name", "image", "image_id", "path", "name")
 LABEL = ("class_name", "label", "class", "target", "category")
@@ -28,7 +28,7 @@ class Table(Dataset):
     group: str = ""
     split: str = ""
 
-    def samples(self, root: Path) -> Samples:
+    def read(self, root: Path) -> Images:
         """The path is looked up as it is, then in the data root; classes are sorted."""
         path = Path(self.argument).expanduser()
         path = path if path.is_file() else root / path
@@ -59,8 +59,8 @@ class Table(Dataset):
         unknown = sorted({part for part in parts if part.lower() not in PARTS})
         require(not unknown, f"{path}: {unknown} in the split are none of {', '.join(PARTS)}")
         classes = sorted(set(names), key=int if all(map(str.isdecimal, names)) else str)
-        return Samples(
-            images=tuple(path.parent / file for file in files),
+        return Images(
+            inputs=tuple(path.parent / file for file in files),
             labels=np.array([classes.index(name) for name in names]),
             classes=tuple(classes),
             ids=np.array(files),

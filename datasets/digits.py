@@ -5,21 +5,21 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.api import Dataset, Samples
+from benchmark.api import Dataset, Images
 
 
 @dataclass(frozen=True, kw_only=True)
 class Digits(Dataset):
     """8x8 grey digits of 13 writers; the 17 grey levels are spread over 0 to 255."""
 
-    def samples(self, root: Path) -> Samples:
+    def read(self, root: Path) -> Images:
         """All 1797 images; the set has no official split and does not name the writers."""
         from sklearn.datasets import load_digits
 
         pixels, labels = load_digits(return_X_y=True)
         images = np.rint(pixels * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
-        return Samples(
-            images=images,
+        return Images(
+            inputs=images,
             labels=labels.astype(np.int64),
             classes=tuple("0123456789"),
             ids=np.array([f"{i:04d}" for i in range(len(labels))]),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.api import Dataset, Samples, require
+from benchmark.api import Dataset, Images, require
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"}
 PARTS = {
@@ -26,7 +26,7 @@ class Folder(Dataset):
     ``val``, ``valid``, ``validation`` or ``calibration``.
     """
 
-    def samples(self, root: Path) -> Samples:
+    def read(self, root: Path) -> Images:
         """The path is looked up as it is, then in the data root; classes are sorted by name."""
         require(self.argument != "", "which folder? write folder:PATH")
         given = Path(self.argument).expanduser()
@@ -48,8 +48,8 @@ class Folder(Dataset):
         empty = [name for i, name in enumerate(classes) if i not in present]
         require(not empty, f"no images in class folders {empty} of {folder}: fill or delete them")
         require(len(found) > 0, f"no class folders in {folder}. {self.access}")
-        return Samples(
-            images=tuple(path for _, path, _ in found),
+        return Images(
+            inputs=tuple(path for _, path, _ in found),
             labels=np.array([label for _, _, label in found]),
             classes=tuple(classes),
             ids=np.array([path.relative_to(folder).as_posix() for _, path, _ in found]),

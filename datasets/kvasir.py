@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.api import Archive, Dataset, InputError, IntArray, Samples, StrArray, require
+from benchmark.api import Archive, Dataset, Images, InputError, IntArray, StrArray, require
 
 # What `data prepare` makes first, then what unpacking by hand leaves.
 FOLDERS = ("kvasir/labeled-images", "kvasir", "labeled-images", "hyper-kvasir/labeled-images")
@@ -25,7 +25,7 @@ COUNTS = {
 class Kvasir(Dataset):
     """The classes are the sorted findings; images of one patient cannot be told apart."""
 
-    def samples(self, root: Path) -> Samples:
+    def read(self, root: Path) -> Images:
         """In the order of ``image-labels.csv``, on which the paper's split depends."""
         folders = [root / name for name in FOLDERS if (root / name / "image-labels.csv").is_file()]
         if not folders:
@@ -40,8 +40,8 @@ class Kvasir(Dataset):
         what = f"{len(absent)} of {len(names)} images, such as {absent[:1]}, are missing"
         require(not absent, f"{what} below {folders[0]}: unpack the archive again")
         classes, labels = np.unique([row["Finding"] for row in rows], return_inverse=True)
-        return Samples(
-            images=tuple(found[name] for name in names),
+        return Images(
+            inputs=tuple(found[name] for name in names),
             labels=labels,
             classes=tuple(classes.tolist()),
             ids=np.array(names),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.api import Dataset, InputError, Samples, require
+from benchmark.api import Dataset, Images, InputError, require
 
 PARTS = {"train": "train", "val": "calibration", "test": "test"}
 ORGANS = "bladder femur-left femur-right heart kidney-left kidney-right liver lung-left lung-right "
@@ -26,7 +26,7 @@ CLASSES = {
 class MedMNIST(Dataset):
     """The argument is the set's name; ``NAME_224`` and the like are its larger versions."""
 
-    def samples(self, root: Path) -> Samples:
+    def read(self, root: Path) -> Images:
         """The official parts; classes without a known name are numbered."""
         file = self._find(root)
         try:
@@ -42,8 +42,8 @@ class MedMNIST(Dataset):
         known = CLASSES.get(self.argument.split("_")[0], "").split()
         parts = np.repeat(list(PARTS.values()), [len(part) for part in images])
         number = np.concatenate([np.arange(len(part)) for part in images])
-        return Samples(
-            images=pixels,
+        return Images(
+            inputs=pixels,
             labels=labels.reshape(-1).astype(np.int64),
             classes=tuple(known or map(str, range(labels.max() + 1))),
             ids=np.array([f"{part}/{i:06d}" for part, i in zip(parts, number)]),

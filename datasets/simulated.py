@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 
-from benchmark.api import FloatArray, IntArray, Samples, SimulatedDataset, require
+from benchmark.api import FloatArray, Images, IntArray, SimulatedDataset, require
 
 CLASSES, PROTOTYPES, SIZE, CONTRAST = 4, 3, 12, 10.0
 
@@ -24,7 +24,7 @@ class Simulated(SimulatedDataset):
     test: int = 2500
     noise: float = 37.0
 
-    def draw(self, number: int) -> Samples:
+    def draw(self, number: int) -> Images:
         """An independent draw: the prototypes stay, the images are new."""
         generator = np.random.default_rng([1, number])
         parts = {"train": self.train, "calibration": self.calibration, "test": self.test}
@@ -33,8 +33,8 @@ class Simulated(SimulatedDataset):
         kind = generator.integers(len(prototypes), size=n)
         grey = generator.normal(prototypes[kind], self.noise)
         pixels = np.clip(np.rint(grey), 0, 255).astype(np.uint8)
-        return Samples(
-            images=pixels.reshape(n, SIZE, SIZE, 1),
+        return Images(
+            inputs=pixels.reshape(n, SIZE, SIZE, 1),
             labels=kind // PROTOTYPES,
             classes=tuple("ABCDEFGHIJ"[:CLASSES]),
             ids=np.array([f"draw-{number}/{i:05d}" for i in range(n)]),

@@ -1,33 +1,48 @@
 """All that a plug-in imports: the values that describe methods, calibrators and data sets.
 
 A method file in ``methods/`` defines ``METHODS`` (and, if it brings one, ``CALIBRATORS``); a
-data-set file in ``datasets/`` defines ``DATASETS``. Nothing here imports torch, so that the
+data-set file in ``datasets/`` defines ``DATASETS``, and a file in a plug-in folder's ``metrics/``
+``METRICS`` or ``COSTS``. Nothing here imports torch, so that the
 command line can read plans and tables without it; a plug-in may import it at its top.
 """
 
 from benchmark.api.arrays import BoolArray, FloatArray, Floats, IntArray, StrArray
 from benchmark.api.calibrator import Calibration, Calibrator, finite_logits, one_vs_rest
-from benchmark.api.dataset import PARTS, Archive, Dataset, Samples, SimulatedDataset
+from benchmark.api.dataset import PARTS, Archive, Dataset, Images, SimulatedDataset
 from benchmark.api.errors import InputError, require
 from benchmark.api.method import Method, Recipe
+from benchmark.api.predictions import ORIGIN, BlockKey, Origin, Predictions, fold_scheme
+from benchmark.api.quantity import Cost, Metric, PerImage, PointValue, Quantity, Weighted
 
 __all__ = [
+    "ORIGIN",
     "PARTS",
     "Archive",
+    "BlockKey",
     "BoolArray",
     "Calibration",
     "Calibrator",
+    "Cost",
     "Dataset",
     "FloatArray",
     "Floats",
+    "Images",
     "InputError",
     "IntArray",
     "Method",
+    "Metric",
+    "Origin",
+    "PerImage",
+    "PointValue",
+    "Predictions",
+    "Quantity",
     "Recipe",
-    "Samples",
     "SimulatedDataset",
     "StrArray",
+    "Weighted",
     "finite_logits",
+    "fold_scheme",
+    "it at its top.",
     "one_vs_rest",
     "require",
 ]

@@ -17,11 +17,11 @@ PARTS = ("train", "calibration", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Samples:
-    """Images with their labels: what a data set hands to the engine.
+class Images:
+    """Images with their labels: what a data set gives.
 
     Attributes:
-        images: image files, or one uint8 array ``(n, height, width, channels)`` with one or
+        inputs: image files, or one uint8 array ``(n, height, width, channels)`` with one or
             three channels.
         labels: ``(n,)`` integers, indices into ``classes``.
         classes: the names of the classes.
@@ -33,7 +33,7 @@ class Samples:
         posterior: ``(n, classes)`` the true p(class | image), where it is known, or None.
     """
 
-    images: tuple[Path, ...] | npt.NDArray[np.uint8]
+    inputs: tuple[Path, ...] | npt.NDArray[np.uint8]
     labels: IntArray
     classes: tuple[str, ...]
     ids: StrArray
@@ -47,7 +47,7 @@ class Samples:
         require(n > 0, "no images: the data set is empty")
         require(len(self.classes) >= 2, f"{len(self.classes)} class: a classifier needs two")
         columns = {
-            "images": self.images,
+            "images": self.inputs,
             "ids": self.ids,
             "groups": self.groups,
             "split": self.split,
@@ -116,7 +116,7 @@ class Dataset:
     argument: str = ""
 
     @abstractmethod
-    def samples(self, root: Path) -> Samples:
+    def read(self, root: Path) -> Images:
         """Read the list of images under the data root, without decoding them.
 
         Raises:
@@ -130,9 +130,9 @@ class SimulatedDataset(Dataset):
     """A data set without end: each fold is an independent fresh draw with its own parts."""
 
     @abstractmethod
-    def draw(self, number: int) -> Samples:
+    def draw(self, number: int) -> Images:
         """Draw number 0, 1, ... of train, calibration and test part; ``split`` is set."""
 
-    def samples(self, root: Path) -> Samples:
+    def read(self, root: Path) -> Images:
         """The first draw."""
         return self.draw(0)

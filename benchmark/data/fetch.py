@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.api import PARTS, Archive, Dataset, InputError, Samples, require
+from benchmark.api import PARTS, Archive, Dataset, Images, InputError, require
 
 Progress = Callable[[int, int], None]
 """Called with how many bytes are downloaded (later: unpacked), and of how many (0 if unknown)."""
@@ -85,25 +85,25 @@ def check(dataset: Dataset, root: Path) -> Check:
     Raises:
         InputError: the data are not there at all, or cannot be read.
     """
-    samples = dataset.samples(root)
-    counts = _counts(samples)
+    images = dataset.read(root)
+    counts = _counts(images)
     problems = []
     for part, expected in dataset.known_counts.items():
-        found = counts.get(part, (0,) * len(samples.classes))
+        found = counts.get(part, (0,) * len(images.classes))
         if len(found) != len(expected):
             problems.append(f"{len(found)} classes found, {len(expected)} expected")
             break
         problems += [
             f"class {name!r}: {n} images in {part}, {m} expected ({abs(m - n)} "
             f"{'missing' if n < m else 'too many'})"
-            for name, n, m in zip(samples.classes, found, expected)
+            for name, n, m in zip(images.classes, found, expected)
             if n != m
         ]
-    if isinstance(samples.images, tuple):
-        absent = [path for path in samples.images if not path.is_file()]
+    if isinstance(images.inputs, tuple):
+        absent = [path for path in images.inputs if not path.is_file()]
         if absent:
             problems.append(f"{len(absent)} image files are missing, such as {absent[0]}")
-    return Check(dataset.name, samples.classes, counts, tuple(problems), bool(dataset.known_counts))
+    return Check(dataset.name, images.classes, counts, tuple(problems), bool(dataset.known_counts))
 
 
 def prepare(dataset: Dataset, root: Path, progress: Progress | None = None) -> Check:
@@ -326,12 +326,12 @@ def _within(folder: Path, target: Path) -> None:
 # --- counting ------------------------------------------------------------------------------
 
 
-def _counts(samples: Samples) -> dict[str, tuple[int, ...]]:
+def _counts(images: Images) -> dict[str, tuple[int, ...]]:
     def count(chosen: npt.NDArray[np.bool_]) -> tuple[int, ...]:
-        labels = samples.labels[chosen]
-        return tuple(np.bincount(labels, minlength=len(samples.classes)).tolist())
+        labels = images.labels[chosen]
+        return tuple(np.bincount(labels, minlength=len(images.classes)).tolist())
 
-    counts = {"all": count(np.ones(len(samples.labels), dtype=bool))}
-    if samples.split is not None:
-        counts = {part: count(samples.split == part) for part in PARTS} | counts
+    counts = {"all": count(np.ones(len(images.labels), dtype=bool))}
+    if images.split is not None:
+        counts = {part: count(images.split == part) for part in PARTS} | counts
     return counts

@@ -25,7 +25,7 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
-from benchmark.api import InputError, Samples, require
+from benchmark.api import Images, InputError, require
 
 Pixels = npt.NDArray[np.uint8]
 Progress = Callable[[int, int], None]
@@ -45,7 +45,7 @@ _Result = TypeVar("_Result")
 
 
 def fingerprint(
-    samples: Samples, cache_dir: Path | None = None, progress: Progress | None = None
+    images: Images, cache_dir: Path | None = None, progress: Progress | None = None
 ) -> str:
     """A hash of the content: pixels or file bytes, labels, classes, ids, groups and split.
 
@@ -62,19 +62,19 @@ def fingerprint(
         total.update(content)
 
     for name in ("labels", "groups", "split", "ids"):
-        column = getattr(samples, name)
+        column = getattr(images, name)
         add(name, b"" if column is None else "\0".join(map(str, column.tolist())).encode())
-    add("classes", "\0".join(samples.classes).encode())
-    if isinstance(samples.images, np.ndarray):
-        add("shape", str(samples.images.shape).encode())
-        add("pixels", np.ascontiguousarray(samples.images).data)
+    add("classes", "\0".join(images.classes).encode())
+    if isinstance(images.inputs, np.ndarray):
+        add("shape", str(images.inputs.shape).encode())
+        add("pixels", np.ascontiguousarray(images.inputs).data)
     else:
-        add("files", "".join(_file_hashes(samples.images, cache_dir, progress)).encode())
+        add("files", "".join(_file_hashes(images.inputs, cache_dir, progress)).encode())
     return total.hexdigest()
 
 
 def load(
-    samples: Samples,
+    images: Images,
     fingerprint: str,
     size: int | None,
     cache_dir: Path,
@@ -88,8 +88,8 @@ def load(
     are grey.
 
     Args:
-        samples: the images.
-        fingerprint: of these samples, from :func:`fingerprint`.
+        images: the images.
+        fingerprint: of these images, from :func:`fingerprint`.
         size: height and width in pixels; None keeps the images as they are.
         cache_dir: where the cache lies; it is made if needed.
         progress: told how many images are decoded.
@@ -104,17 +104,17 @@ def load(
             ``size`` is None, or there is no space on the disk.
     """
     require(size is None or size > 0, f"size={size}: an image has at least one pixel")
-    images = samples.images
-    if isinstance(images, np.ndarray) and images.nbytes <= IN_MEMORY_BYTES:
-        height, width = images.shape[1:3]
+    inputs = images.inputs
+    if isinstance(inputs, np.ndarray) and inputs.nbytes <= IN_MEMORY_BYTES:
+        height, width = inputs.shape[1:3]
         if size is None or size == height == width:
-            pixels = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+            pixels = np.ascontiguousarray(inputs.transpose(0, 3, 1, 2))
             pixels.flags.writeable = False
             return pixels
     path = cache_dir / f"{fingerprint[:32]}-{size or 'native'}.npy"
-    cached = _open_checked(path, len(images))
+    cached = _open_checked(path, len(inputs))
     if cached is None:
-        cached = _build(path, images, size, progress)
+        cached = _build(path, inputs, size, progress)
         _evict(cache_dir, limit_bytes)
     with suppress(OSError):  # another's cache may be readable only
         os.utime(path)

@@ -20,14 +20,15 @@ import pandas as pd
 
 from benchmark import __version__, report
 from benchmark import statistics as stats
-from benchmark.api import InputError, StrArray, require
+from benchmark.api import InputError, Origin, Predictions, StrArray, require
 from benchmark.evaluation.prediction_files import PredictionFile, read
-from benchmark.measures.metrics import METRICS
+from benchmark.measures.declared import metrics
 from benchmark.report.board import Board, make_boards
 from benchmark.report.words import (
     FEW_ERRORS,
     FOOTNOTES,
     INSIDE_FLOOR,
+    column_head,
     interval,
     number,
     p_value,
@@ -35,7 +36,6 @@ from benchmark.report.words import (
     sensible_digits,
 )
 from benchmark.results import manifest
-from benchmark.results.predictions import Predictions
 from benchmark.results.store import write_atomically
 from benchmark.statistics import Tables
 
@@ -97,7 +97,7 @@ def evaluate(
     """
     require(bool(name.strip()), "--name is empty: name the data set")
     predictions, definitions, unused = _methods(paths, calibrate, name)
-    methods = tuple(p.method for p in predictions)
+    methods = tuple(p.origin.method for p in predictions)
     if against is None:
         against = REFERENCE if REFERENCE in methods else methods[0]
     require(
@@ -107,7 +107,9 @@ def evaluate(
         folder.mkdir(parents=True, exist_ok=True)
         own = not (folder / manifest.NAME).exists()
     require(own, f"--out {folder}: that folder holds the results of a run; choose another")
-    unknown_truth = [n for n in metric_names or () if n in METRICS and METRICS[n].needs_posterior]
+    unknown_truth = [
+        n for n in metric_names or () if n in metrics() and metrics()[n].needs_posterior
+    ]
     require(
         not unknown_truth,
         f"--metrics {','.join(unknown_truth)}: only where the true probabilities are known, which "
@@ -158,12 +160,7 @@ def _methods(
     predictions, definitions = [], []
     for file, method, own_ids in zip(files, names, ids):
         predicted = Predictions(
-            preset=PRESET,
-            dataset=name,
-            backbone=BACKBONE,
-            method=method,
-            fold=FOLD,
-            seed=0,
+            origin=Origin(preset=PRESET, dataset=name, backbone=BACKBONE, method=method, fold=FOLD),
             classes=classes,
             ids=own_ids,
             labels=file.test.labels,
@@ -178,7 +175,8 @@ def _methods(
             fitted = calibrator.fit(file.calibration.log_probs, file.calibration.labels)
             label = f"{method}+{calibrator.name}"
             log_probs = fitted(file.test.log_probs)
-            predictions.append(dataclasses.replace(predicted, method=label, log_probs=log_probs))
+            origin = dataclasses.replace(predicted.origin, method=label)
+            predictions.append(dataclasses.replace(predicted, origin=origin, log_probs=log_probs))
             fitted_on = f"{len(file.calibration.labels)} images of the calibration part"
             definitions.append(
                 {
@@ -188,7 +186,7 @@ def _methods(
                     "parameters": {},
                 }
             )
-    counts = Counter(p.method for p in predictions)
+    counts = Counter(p.origin.method for p in predictions)
     again = [method for method, count in counts.items() if count > 1]
     require(not again, f"two methods would be called {again}: rename one of the files")
     return predictions, definitions, {f.path: f.unused for f in files if f.unused}
@@ -399,7 +397,7 @@ def as_table(result: Evaluation, width: int | None = None) -> str:
     for head in heads:
         table.add_column(head, justify="right", overflow="fold")
     signs: set[str] = set()
-    for name in METRICS:
+    for name in metrics():
         rows = {row["method"]: row for row in _rows(result.tables.values, metric=name)}
         pairs = [
             {row["method"]: row for row in _rows(result.tables.pairs, metric=name, reference=to)}
@@ -408,7 +406,7 @@ def as_table(result: Evaluation, width: int | None = None) -> str:
         kind = quantity(name)
         scale = kind.scale
         digits = sensible_digits([(r["high"] - r["low"]) / 2 * scale for r in rows.values()], 3)
-        title = kind.head
+        title = column_head(name)
         if several and rows:
             table.add_row(title, style="bold")
         for method in (m for m in result.methods if m in rows):

@@ -18,7 +18,7 @@ from benchmark.guard import baseline, invariants, matrix, scores, throughput
 from benchmark.guard.baseline import Baseline
 from benchmark.guard.matrix import METHODS, SEEDS, SETS, Predicted, Set
 from benchmark.guard.verdicts import KINDS, Kind, Report, Row
-from benchmark.measures.metrics import METRICS
+from benchmark.measures.declared import metrics
 
 BASELINE_SEEDS = 32
 """Seeds in the baseline: more than in a run, since what they cost is paid once."""
@@ -135,7 +135,7 @@ def pair_up(old: Baseline, new: Mapping[str, Predicted]) -> tuple[list[scores.Pa
 
 def measured_rows(old: Baseline) -> Iterable[Row]:
     """Whether the baseline's predictions still have the scores that it states."""
-    for metric in [m for m in scores.MARGINS if m in METRICS]:
+    for metric in [m for m in scores.MARGINS if m in metrics()]:
         off = [0.0]
         for s in SETS:
             kept = old.predicted[s.name]
@@ -181,7 +181,7 @@ def _pair(s: Set, method: str, old: Baseline, new: Predicted) -> scores.Pair:
     kept = old.predicted.get(s.name)
     stated = old.scores.get(s.name, {}).get(method, {})
     for metric in scores.MARGINS:
-        require(metric in METRICS, f"there is no metric {metric!r} any more")
+        require(metric in metrics(), f"there is no metric {metric!r} any more")
         values = stated.get(metric, ())
         require(
             len(values) >= BASELINE_SEEDS and bool(np.isfinite(values).all()),

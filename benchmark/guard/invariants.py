@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from benchmark.api import Dataset, FloatArray, InputError, Recipe, Samples, SimulatedDataset
+from benchmark.api import Dataset, FloatArray, Images, InputError, Recipe, SimulatedDataset
 from benchmark.guard.matrix import METHODS, Trained, train
 from benchmark.guard.verdicts import Row
 
@@ -49,7 +49,7 @@ class _Permuted(SimulatedDataset):
 
     inner: SimulatedDataset
 
-    def draw(self, number: int) -> Samples:
+    def draw(self, number: int) -> Images:
         """The inner draw with permuted test labels."""
         samples = self.inner.draw(number)
         assert samples.split is not None

@@ -15,7 +15,7 @@ import numpy as np
 from benchmark.api import FloatArray, InputError, IntArray, StrArray
 
 if TYPE_CHECKING:
-    from benchmark.results.predictions import Predictions
+    from benchmark.api import Predictions
     from benchmark.running.run import Request, Work
 
 METHODS = (
@@ -154,7 +154,7 @@ def train(folder: Path, **choices: Any) -> Trained:
     content = leaderboard.load(folder, manifest.read(folder))
     pooled: dict[tuple[str, int], list[Predictions]] = {}
     for p in content.predictions:
-        pooled.setdefault((p.method, p.seed), []).append(p)
+        pooled.setdefault((p.origin.method, p.origin.seed), []).append(p)
     wanted = {(c.method.name, c.task.replicate.seed) for c in work.cells}
     folds = len({c.task.replicate.fold for c in work.cells})
     complete = {key: found for key, found in pooled.items() if len(found) == folds}

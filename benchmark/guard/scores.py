@@ -29,10 +29,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats as distributions
 
-from benchmark.api import FloatArray, IntArray
+from benchmark.api import FloatArray, Floats, IntArray, Predictions
 from benchmark.guard.verdicts import Row, Verdict
-from benchmark.measures.floor import Floats
-from benchmark.measures.metrics import METRICS, Sample
+from benchmark.measures.declared import metrics
 from benchmark.statistics.comparison import holm
 
 MARGINS = {"ece": 0.005, "nll": 0.01, "accuracy": 0.005}
@@ -66,7 +65,7 @@ class Pair:
 
 def value(metric: str, log_probs: FloatArray, labels: IntArray) -> float:
     """A metric of predictions ``(n, classes)``."""
-    return METRICS[metric].value(Sample(log_probs.astype(np.float64), labels))
+    return metrics()[metric].value(Predictions(log_probs=log_probs, labels=labels))
 
 
 def compare(pairs: Sequence[Pair]) -> list[Row]:
@@ -157,4 +156,4 @@ def _p_values(pair: Pair, metric: str) -> tuple[float, float]:
 
 def _losses(metric: str, scores: Mapping[str, Sequence[float]]) -> Floats:
     """By seed; small is good."""
-    return np.array(scores[metric]) * (-1 if METRICS[metric].direction == "higher" else 1)
+    return np.array(scores[metric]) * (-1 if metrics()[metric].direction == "higher" else 1)

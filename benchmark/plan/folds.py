@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.api import PARTS, FloatArray, InputError, IntArray, Samples, require
+from benchmark.api import PARTS, FloatArray, Images, InputError, IntArray, require
 
 CALIBRATION_SHARE = 0.2
 """Calibration's share of what is not test. A class of six in five folds leaves four or five
@@ -38,11 +38,11 @@ class Split:
     notes: tuple[str, ...]
 
 
-def split(samples: Samples, folds: int, generator: np.random.Generator) -> Split:
+def split(images: Images, folds: int, generator: np.random.Generator) -> Split:
     """Cut K folds; each image is in exactly one test part. An official split is ignored.
 
     Args:
-        samples: the images; ``groups`` are never divided between parts.
+        images: the images; ``groups`` are never divided between parts.
         folds: how many folds, two or more.
         generator: the only source of randomness.
 
@@ -50,10 +50,10 @@ def split(samples: Samples, folds: int, generator: np.random.Generator) -> Split
         InputError: a class with fewer images than parts, or fewer groups than needed.
     """
     require(folds >= 2, f"folds={folds}: cross-validation needs at least two folds")
-    _check_classes(samples)
-    unit = _units(samples)
+    _check_classes(images)
+    unit = _units(images)
     groups = int(unit.max()) + 1
-    what = "images" if samples.groups is None else "groups"
+    what = "images" if images.groups is None else "groups"
     # With two folds, the one that is not tested must still yield train and calibration.
     least = max(folds, 4 if folds == 2 else 3)
     require(
@@ -62,38 +62,38 @@ def split(samples: Samples, folds: int, generator: np.random.Generator) -> Split
         if groups >= 4
         else f"{groups} {what} do not fill {folds} folds: at least {least} are needed",
     )
-    tested_in = _deal(samples.labels, unit, np.full(folds, 1 / folds), generator)
+    tested_in = _deal(images.labels, unit, np.full(folds, 1 / folds), generator)
     cut = []
     for fold in range(folds):
         rest = np.flatnonzero(tested_in != fold)
-        train, calibration = _cut_calibration(samples, unit, rest, generator)
+        train, calibration = _cut_calibration(images, unit, rest, generator)
         cut.append(Parts(train, calibration, np.flatnonzero(tested_in == fold)))
-    return Split(tuple(cut), _absences(samples, cut))
+    return Split(tuple(cut), _absences(images, cut))
 
 
-def official(samples: Samples, generator: np.random.Generator) -> Split:
+def official(images: Images, generator: np.random.Generator) -> Split:
     """The official parts as one fold; where no image is official calibration, cut it from train.
 
     Raises:
         InputError: there is no official split, one of its parts is empty, or a class has fewer
             images than there are parts.
     """
-    if samples.split is None:
+    if images.split is None:
         raise InputError("this data set has no official split: choose --folds K")
-    _check_classes(samples)
-    rows: list[IntArray] = [np.flatnonzero(samples.split == part) for part in PARTS]
+    _check_classes(images)
+    rows: list[IntArray] = [np.flatnonzero(images.split == part) for part in PARTS]
     train, calibration, test = rows
     for part, chosen in (("train", train), ("test", test)):
         require(len(chosen) > 0, f"the official split has no {part} images: choose --folds K")
     if len(calibration) == 0:
-        train, calibration = _cut_calibration(samples, _units(samples), train, generator)
+        train, calibration = _cut_calibration(images, _units(images), train, generator)
     parts = Parts(train, calibration, test)
-    return Split((parts,), _absences(samples, [parts]) + _shared_groups(samples, parts))
+    return Split((parts,), _absences(images, [parts]) + _shared_groups(images, parts))
 
 
-def _check_classes(samples: Samples) -> None:
-    counts = np.bincount(samples.labels, minlength=len(samples.classes))
-    few = [f"{samples.classes[c]!r} has {counts[c]}" for c in np.flatnonzero(counts < len(PARTS))]
+def _check_classes(images: Images) -> None:
+    counts = np.bincount(images.labels, minlength=len(images.classes))
+    few = [f"{images.classes[c]!r} has {counts[c]}" for c in np.flatnonzero(counts < len(PARTS))]
     require(
         not few,
         f"too few images of a class: {', '.join(few)}; train, calibration and test need one "
@@ -101,17 +101,17 @@ def _check_classes(samples: Samples) -> None:
     )
 
 
-def _units(samples: Samples) -> IntArray:
+def _units(images: Images) -> IntArray:
     """What may not be divided, numbered from 0: the group of each image, or the image itself."""
-    names = samples.ids if samples.groups is None else samples.groups
+    names = images.ids if images.groups is None else images.groups
     return np.unique(names, return_inverse=True)[1].reshape(-1)
 
 
 def _cut_calibration(
-    samples: Samples, unit: IntArray, rows: IntArray, generator: np.random.Generator
+    images: Images, unit: IntArray, rows: IntArray, generator: np.random.Generator
 ) -> tuple[IntArray, IntArray]:
     shares = np.array([1 - CALIBRATION_SHARE, CALIBRATION_SHARE])
-    part = _deal(samples.labels[rows], unit[rows], shares, generator)
+    part = _deal(images.labels[rows], unit[rows], shares, generator)
     train, calibration = rows[part == 0], rows[part == 1]
     require(
         len(train) > 0 and len(calibration) > 0,
@@ -163,30 +163,30 @@ def _deal(
     return part[number]
 
 
-def _absences(samples: Samples, folds: list[Parts]) -> tuple[str, ...]:
+def _absences(images: Images, folds: list[Parts]) -> tuple[str, ...]:
     """One sentence for each class and part that has none of it in some fold."""
     notes = []
-    total = np.bincount(samples.labels, minlength=len(samples.classes))
+    total = np.bincount(images.labels, minlength=len(images.classes))
     for part in PARTS:
         counts = np.stack(
-            [np.bincount(samples.labels[getattr(f, part)], minlength=len(total)) for f in folds]
+            [np.bincount(images.labels[getattr(f, part)], minlength=len(total)) for f in folds]
         )
         for c in np.flatnonzero((counts == 0).any(0)):
             where = ", ".join(f"{f + 1}/{len(folds)}" for f in np.flatnonzero(counts[:, c] == 0))
             place = f" of fold {where}" if len(folds) > 1 else ""
             notes.append(
-                f"class {samples.classes[c]!r} ({total[c]} images) is absent from the {part} "
+                f"class {images.classes[c]!r} ({total[c]} images) is absent from the {part} "
                 f"part{place}"
             )
     return tuple(notes)
 
 
-def _shared_groups(samples: Samples, parts: Parts) -> tuple[str, ...]:
+def _shared_groups(images: Images, parts: Parts) -> tuple[str, ...]:
     """Say so if the official split divides groups: its test part is then too easy."""
-    if samples.groups is None:
+    if images.groups is None:
         return ()
     learnt = np.r_[parts.train, parts.calibration]
-    seen = np.isin(samples.groups[parts.test], samples.groups[learnt])
+    seen = np.isin(images.groups[parts.test], images.groups[learnt])
     if not seen.any():
         return ()
     return (

@@ -5,51 +5,35 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import fnmatch
-import functools
-import importlib
 import math
-import os
-import pkgutil
-from collections.abc import Iterable, Mapping
-from types import ModuleType
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from benchmark.api import Calibrator, Dataset, InputError, Method, Recipe, require
+from benchmark.api.plugins import cached, entries, unique
 from benchmark.plan.presets import PRESETS, Preset
 
 T = TypeVar("T", Method, Calibrator, Dataset)
 Named = TypeVar("Named", bound=Any)
 
 
-def mount(folder: str) -> None:
-    """Add a user's own ``methods/`` and ``datasets/`` folders, in this and in worker processes."""
-    require(os.path.isdir(folder), f"--plugins {folder}: there is no such folder")
-    os.environ["BENCHMARK_PLUGINS"] = os.path.abspath(folder)
-    for package in ("benchmark.methods", "benchmark.datasets"):
-        importlib.reload(importlib.import_module(package))
-    for found in (methods, calibrators, datasets):
-        found.cache_clear()
-
-
-@functools.cache
+@cached
 def methods() -> dict[str, Method]:
     """Every registered method by name; families appear as their variants."""
-    entries = [
-        method for entry in _entries("methods", "METHODS", Method) for method in _each(entry)
-    ]
-    return _unique("method", entries)
+    families = entries("methods", "METHODS", Method)
+    return unique("method", [method for entry in families for method in _each(entry)])
 
 
-@functools.cache
+@cached
 def calibrators() -> dict[str, Calibrator]:
     """Every registered post-hoc calibrator by name."""
-    return _unique("calibrator", _entries("methods", "CALIBRATORS", Calibrator))
+    return unique("calibrator", entries("methods", "CALIBRATORS", Calibrator))
 
 
-@functools.cache
+@cached
 def datasets() -> dict[str, Dataset]:
     """Every registered data set by name; a name ending in ``:`` or ``/`` takes an argument."""
-    return _unique("data set", _entries("datasets", "DATASETS", Dataset))
+    return unique("data set", entries("datasets", "DATASETS", Dataset))
 
 
 def select_methods(text: str, changes: Mapping[str, Any] | None = None) -> list[Method]:
@@ -152,44 +136,7 @@ def split_top(text: str, separator: str) -> list[str]:
     return [piece.strip() for piece in pieces if piece.strip()]
 
 
-# --- finding -------------------------------------------------------------------------------
-
-
-def _entries(folder: str, attribute: str, kind: Any) -> list[Any]:
-    entries = []
-    for module in _modules(folder):
-        for entry in getattr(module, attribute, ()):
-            if not isinstance(entry, kind):
-                raise InputError(
-                    f"{module.__file__}: {attribute} holds {entry!r}, not a {kind.__name__}"
-                )
-            entries.append(entry)
-    return entries
-
-
-def _modules(folder: str) -> list[ModuleType]:
-    package = importlib.import_module(f"benchmark.{folder}")
-    found = []
-    for info in sorted(pkgutil.iter_modules(package.__path__), key=lambda info: info.name):
-        name = f"benchmark.{folder}.{info.name}"
-        try:
-            found.append(importlib.import_module(name))
-        except InputError:
-            raise
-        except Exception as error:
-            raise InputError(
-                f"the plug-in {folder}/{info.name}.py cannot be imported: "
-                f"{type(error).__name__}: {error}"
-            ) from error
-    return found
-
-
-def _unique(kind: str, entries: Iterable[T]) -> dict[str, T]:
-    found: dict[str, T] = {}
-    for entry in entries:
-        require(entry.name not in found, f"two plug-ins define the {kind} {entry.name!r}")
-        found[entry.name] = entry
-    return found
+# --- families --------------------------------------------------------------------------------
 
 
 def _each(entry: Method) -> list[Method]:
@@ -200,7 +147,7 @@ def _each(entry: Method) -> list[Method]:
 
 
 def _families() -> dict[str, Method]:
-    return {m.name: m for m in _entries("methods", "METHODS", Method) if m.variants is not None}
+    return {m.name: m for m in entries("methods", "METHODS", Method) if m.variants is not None}
 
 
 # --- matching ------------------------------------------------------------------------------

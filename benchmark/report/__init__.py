@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.results.predictions import Predictions
+from benchmark.api import Predictions
 
 if TYPE_CHECKING:
     import pandas as pd

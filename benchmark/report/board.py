@@ -11,17 +11,18 @@ from typing import Any
 
 import pandas as pd
 
+from benchmark.api import fold_scheme
 from benchmark.report.words import (
-    MAIN_COSTS,
-    MAIN_METRICS,
+    column_head,
     file_name,
     in_order,
+    main_metrics,
     percent,
     quantity,
     sensible_digits,
 )
 from benchmark.statistics import Tables
-from benchmark.statistics.blocks import KEY, scheme
+from benchmark.statistics.blocks import KEY
 
 REFERENCE = "cross-entropy"
 """What costs are compared to, wherever it was run."""
@@ -168,7 +169,7 @@ class Board:
     @cached_property
     def main_metrics(self) -> tuple[str, ...]:
         """Those of the short tables: the primary ones, or all where none of these was asked for."""
-        return tuple(m for m in MAIN_METRICS if m in self.metrics) or self.metrics
+        return tuple(m for m in main_metrics() if m in self.metrics) or self.metrics
 
     @cached_property
     def costs(self) -> tuple[tuple[str, str], ...]:
@@ -183,7 +184,7 @@ class Board:
     @cached_property
     def main_costs(self) -> tuple[tuple[str, str], ...]:
         """Those of the short tables."""
-        return tuple(key for key in self.costs if key[0] in MAIN_COSTS)
+        return tuple(key for key in self.costs if quantity(key[0]).main)
 
     @cached_property
     def hardware(self) -> tuple[str, ...]:
@@ -193,8 +194,8 @@ class Board:
     def cost_head(self, key: tuple[str, str]) -> str:
         """Head of a cost's column; names the machine where there are several."""
         name, hardware = key
-        head = quantity(name).head
-        return f"{head} ({hardware})" if len(self.hardware) > 1 else head
+        column = column_head(name)
+        return f"{column} ({hardware})" if len(self.hardware) > 1 else column
 
     def digits(self, metric: str) -> int:
         """Decimals of a metric's printed values that its intervals justify."""
@@ -204,7 +205,7 @@ class Board:
 
     def best(self, metric: str) -> Row | None:
         """The method with the best value, of equals the better ranked; None without a winner."""
-        better = quantity(metric).better
+        better = quantity(metric).direction
         rows = [
             row
             for row in self.rows
@@ -328,7 +329,7 @@ def _leaders(pairs: pd.DataFrame, against: str) -> dict[str, str]:
 def _with_folds(costs: pd.DataFrame) -> pd.DataFrame:
     if costs.empty:
         return pd.DataFrame(columns=[*KEY, "method", "seed", "fold", "metric", "value"])
-    return costs.assign(folds=[scheme(str(fold)) for fold in costs["fold"]])
+    return costs.assign(folds=[fold_scheme(str(fold)) for fold in costs["fold"]])
 
 
 def _charged(costs: pd.DataFrame, reference: str) -> dict[str, dict[tuple[str, str], Cost]]:

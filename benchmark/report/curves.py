@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from benchmark.api import FloatArray
-from benchmark.measures.metrics import METRICS, Sample
+from benchmark.api import FloatArray, Predictions
+from benchmark.measures.bins import equal_width_bins
+from benchmark.measures.declared import metrics
 from benchmark.report.board import Block
-from benchmark.results.predictions import Predictions
-from benchmark.statistics.blocks import key, ordered, pool
+from benchmark.statistics.blocks import join_folds, ordered
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -49,15 +49,15 @@ def by_method(predictions: Sequence[Predictions], block: Block) -> dict[str, lis
     """The replicates of each method of a block, in a fixed order."""
     found: dict[str, list[Predictions]] = {}
     for p in ordered(predictions):
-        if key(p) == (block.preset, block.dataset, block.backbone, block.folds):
-            found.setdefault(p.method, []).append(p)
+        if p.origin.block == (block.preset, block.dataset, block.backbone, block.folds):
+            found.setdefault(p.origin.method, []).append(p)
     return found
 
 
-def samples(replicates: Sequence[Predictions]) -> list[Sample]:
+def samples(replicates: Sequence[Predictions]) -> list[Predictions]:
     """One a seed, its folds pooled."""
-    seeds = sorted({p.seed for p in replicates})
-    return [Sample.of(pool([p for p in replicates if p.seed == seed])) for seed in seeds]
+    seeds = sorted({p.origin.seed for p in replicates})
+    return [join_folds([p for p in replicates if p.origin.seed == seed]) for seed in seeds]
 
 
 def reliability(replicates: Sequence[Predictions]) -> Reliability:
@@ -66,7 +66,7 @@ def reliability(replicates: Sequence[Predictions]) -> Reliability:
     The band comes from the draws of the ECE's noise floor, so it heeds groups. Seeds are averaged;
     as they show the same images, their draws are taken to err together.
     """
-    bins = [sample.equal_width for sample in samples(replicates)]
+    bins = [sample.once(equal_width_bins) for sample in samples(replicates)]
     counts = np.sum([b.counts for b in bins], axis=0)
     used = counts > 0
     drawn = np.sum([np.sort(b.floor, axis=0) for b in bins], axis=0)[:, used] / counts[used]
@@ -104,9 +104,9 @@ def replicate_scores(found: Mapping[str, Sequence[Predictions]], metric: str) ->
 
     Only replicates that all methods have.
     """
-    score = METRICS[metric].value
+    score = metrics()[metric].value
     columns = {
-        method: {(p.seed, p.fold): score(Sample.of(p)) for p in replicates}
+        method: {(p.origin.seed, p.origin.fold): score(p) for p in replicates}
         for method, replicates in found.items()
     }
     frame = pd.DataFrame(columns)

@@ -19,7 +19,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from benchmark.api import FloatArray
+from benchmark.api import FloatArray, Predictions
+from benchmark.measures.declared import ranked
 from benchmark.report import curves
 from benchmark.report.board import Board, Row, Value
 from benchmark.report.curves import BoolArray
@@ -47,7 +48,6 @@ from benchmark.report.drawing import (
 from benchmark.report.words import (
     ARROWS,
     INSIDE_FLOOR,
-    RANKED,
     SAME_TIME,
     file_name,
     listed,
@@ -56,7 +56,6 @@ from benchmark.report.words import (
     quantity,
     shortened,
 )
-from benchmark.results.predictions import Predictions
 from benchmark.statistics import comparison
 
 
@@ -200,7 +199,7 @@ def intervals(board: Board) -> Drawing | None:
             q = quantity(metric)
             value = number(best.values[metric].value * q.scale, board.digits(metric))
             sign = INSIDE_FLOOR if best.values[metric].inside_floor else ""
-            unit = " %" if q.unit == "%" else ""
+            unit = " %" if q.printed_unit == "%" else ""
             said.append(f"lowest {q.short}: {best.method} ({value}{sign}{unit})")
     return Drawing(
         name=f"intervals--{board.block.file_name}",
@@ -242,15 +241,15 @@ def _forest(ax: Axes, board: Board, metric: str) -> None:
                 ax.axvline(v.value * q.scale, color=GREY, lw=1, ls=(0, (4, 3)), zorder=0.5)
         elif math.isinf(v.value):
             ax.plot(edge, y, ">", color=ORANGE, ms=6, mec="white", mew=0.5)
-    kind = f"{q.direction}; logarithmic axis" if log else q.direction
-    ax.set_xlabel(f"{q.short}{', %' if q.unit == '%' else ''} {ARROWS[q.better]} ({kind})")
+    kind = f"{q.better}; logarithmic axis" if log else q.better
+    ax.set_xlabel(f"{q.short}{', %' if q.unit == '%' else ''} {ARROWS[q.direction]} ({kind})")
     if log:
         ax.set_xscale("log")
         ax.set_xlim(left=min(e for v in values for e in (v.value, v.low) if e > 0) / 1.2)
         _log_ticks(ax)
     else:
         ax.xaxis.set_major_locator(MaxNLocator(6))
-    if q.unit == "%":
+    if q.printed_unit == "%":
         ax.set_xlim(left=0)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x", color="#eceef2", lw=0.7, zorder=-3)
@@ -435,9 +434,9 @@ def heads(board: Board) -> Drawing | None:
                 ax.axhline(level, color=GREY, lw=0.9, ls=(0, (4, 3)), zorder=0)
         ax.set_xticks(counts)
         ax.set_xlabel("Number of heads")
-        unit = ", %" if q.unit == "%" else ""
-        ax.set_ylabel(f"{q.short}{unit} {ARROWS[q.better]} ({q.direction})")
-        if q.unit == "%":
+        unit = ", %" if q.printed_unit == "%" else ""
+        ax.set_ylabel(f"{q.short}{unit} {ARROWS[q.direction]} ({q.better})")
+        if q.printed_unit == "%":
             ax.set_ylim(bottom=0)
         ax.grid(axis="y", color="#eceef2", lw=0.7, zorder=-3)
         sns.despine(ax=ax)
@@ -536,7 +535,7 @@ def _first_errors(coverage: FloatArray, risk: FloatArray) -> float:
 
 def replicate_ranks(board: Board, found: Mapping[str, Sequence[Predictions]]) -> Drawing | None:
     """Critical differences of mean ranks over the replicates of one block."""
-    scores = {m: curves.replicate_scores(found, m) for m in RANKED} if found else {}
+    scores = {m: curves.replicate_scores(found, m) for m in ranked()} if found else {}
     if not scores or min(s.shape[0] for s in scores.values()) < 2 or len(found) < 3:
         return None
     count = len(scores["ece"])
@@ -564,7 +563,7 @@ def replicate_ranks(board: Board, found: Mapping[str, Sequence[Predictions]]) ->
 def block_ranks(boards: Sequence[Board]) -> Drawing | None:
     """Critical differences of mean ranks over blocks; None with fewer than two."""
     scores = {}
-    for metric in RANKED:
+    for metric in ranked():
         frame = pd.DataFrame(
             {
                 board.block.title: {
@@ -601,7 +600,7 @@ def _critical(
     axes = figure.subplots(len(scores), 1, squeeze=False)[:, 0]
     said, weak = [], False
     for ax, (metric, frame) in zip(axes, scores.items(), strict=True):
-        higher = quantity(metric).better == "higher"
+        higher = quantity(metric).direction == "higher"
         test = comparison.friedman(frame.to_numpy(), higher, alpha)
         mean = pd.Series(test.mean_ranks, frame.columns).sort_index().sort_values(kind="stable")
         k = len(mean)

@@ -14,6 +14,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
+from benchmark.api import Quantity
 from benchmark.report.board import Board, Cost, Row, Value
 from benchmark.report.drawing import Drawing
 from benchmark.report.tables import (
@@ -33,9 +34,7 @@ from benchmark.report.tables import (
 from benchmark.report.words import (
     ABSENT,
     ARROWS,
-    MAIN_COSTS,
     SAME_TIME,
-    Quantity,
     broken,
     in_order,
     interval,
@@ -49,8 +48,6 @@ from benchmark.report.words import (
 from benchmark.statistics import Tables
 
 _HERE = Path(__file__).parent
-_BARS = ("accuracy", "ece", "nll", "brier")
-"""Metrics whose cells carry a small picture of their interval."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +96,8 @@ class Column:
     @property
     def hint(self) -> str:
         """Unit, machine and direction: the small line under the column's name."""
-        better = f"{ARROWS[self.kind.better]} better" if self.kind.better else ""
-        return ", ".join(part for part in (self.kind.unit, self.hardware, better) if part)
+        better = f"{ARROWS[self.kind.direction]} better" if self.kind.direction else ""
+        return ", ".join(part for part in (self.kind.printed_unit, self.hardware, better) if part)
 
 
 def render(
@@ -196,10 +193,10 @@ def answer(board: Board) -> Answer:
             continue
         kind, value = quantity(metric), row.values[metric]
         digits = board.digits(metric)
-        unit = " %" if kind.unit == "%" else ""
+        unit = " %" if kind.printed_unit == "%" else ""
         text = f"{number(value.value * kind.scale, digits)}{mark(value)}{unit}"
         bounds = interval(value.low * kind.scale, value.high * kind.scale, digits)
-        superlative = "Highest" if kind.better == "higher" else "Lowest"
+        superlative = "Highest" if kind.direction == "higher" else "Lowest"
         facts.append(
             (f"{superlative} {_lowered(kind.short)}", row.method, f"{text} {bounds}".strip())
         )
@@ -255,7 +252,9 @@ def _lowered(text: str) -> str:
 def _columns(board: Board) -> list[Column]:
     several = len(board.hardware) > 1
     metrics = [Column(quantity(m), "", m in board.main_metrics) for m in board.metrics]
-    costs = [Column(quantity(n), h if several else "", n in MAIN_COSTS) for n, h in board.costs]
+    costs = [
+        Column(quantity(n), h if several else "", bool(quantity(n).main)) for n, h in board.costs
+    ]
     return metrics + costs
 
 
@@ -289,7 +288,7 @@ def _metric(
         extra=interval(value.low * kind.scale, value.high * kind.scale, digits),
         floor=_floor(board, row, metric),
         marks=mark(value),
-        bar=_bar(value, span) if metric in _BARS else None,
+        bar=_bar(value, span) if quantity(metric).main else None,
         best=best,
     )
 

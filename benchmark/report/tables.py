@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
+from benchmark.measures.declared import costs, ranked
 from benchmark.report.board import Board, Cost, Difference, Row, Value
 from benchmark.report.words import (
     ABSENT,
@@ -16,7 +17,7 @@ from benchmark.report.words import (
     FOOTNOTES,
     INFINITE,
     INSIDE_FLOOR,
-    RANKED,
+    column_head,
     interval,
     letter_ranges,
     number,
@@ -132,7 +133,7 @@ def cost_cell(row: Row, key: tuple[str, str]) -> str:
 
 def ratio(cost: Cost, name: str) -> str:
     """``(1.05×)``, or nothing where there is no ratio."""
-    if math.isnan(cost.ratio) or not quantity(name).ratio:
+    if math.isnan(cost.ratio) or not costs()[name].ratio:
         return ""
     return f"({cost.ratio:.2f}×)"
 
@@ -202,14 +203,14 @@ Grid = tuple[list[str], list[list[str]]]
 
 
 def _grid(board: Board) -> Grid:
-    head = ["Rank ↓", "Method", "Group", "Best in %"]
+    columns = ["Rank ↓", "Method", "Group", "Best in %"]
     for metric in board.main_metrics:
         kind = quantity(metric)
-        head.append(kind.head)
+        columns.append(column_head(metric))
         if board.has_floor(metric):
-            unit = f" {kind.unit}" if kind.unit else ""
-            head += [f"{kind.short} floor{unit} ({board.floor_point})", "p calibrated"]
-    head += [board.cost_head(key) for key in board.main_costs]
+            unit = f" {kind.printed_unit}" if kind.printed_unit else ""
+            columns += [f"{kind.short} floor{unit} ({board.floor_point})", "p calibrated"]
+    columns += [board.cost_head(key) for key in board.main_costs]
     rows = [
         [
             rank_cell(row),
@@ -221,7 +222,7 @@ def _grid(board: Board) -> Grid:
         ]
         for row in board.rows
     ]
-    return head, rows
+    return columns, rows
 
 
 def _metric_cells(board: Board, row: Row, metric: str) -> list[str]:
@@ -236,7 +237,7 @@ def _metric_cells(board: Board, row: Row, metric: str) -> list[str]:
 def differences(board: Board) -> Grid:
     """Paired differences to the reference, of the primary metrics."""
     metrics = [m for m in board.main_metrics if any(m in r.differences for r in board.rows)]
-    head = ["Method", *(quantity(m).head for m in metrics)]
+    head = ["Method", *(column_head(m) for m in metrics)]
     rows = [
         [row.method, *(difference_cell(board, row.differences.get(m), m) for m in metrics)]
         for row in board.rows
@@ -248,7 +249,7 @@ def differences(board: Board) -> Grid:
 def differences_to_best(board: Board) -> Grid:
     """Paired differences to the best method of each column, of the primary metrics."""
     metrics = [m for m in board.main_metrics if m in board.leaders]
-    head = ["Method", *(quantity(m).head for m in metrics)]
+    head = ["Method", *(column_head(m) for m in metrics)]
 
     def cell(row: Row, metric: str) -> str:
         if row.method == board.leaders[metric]:
@@ -274,7 +275,7 @@ def details(board: Board) -> list[tuple[str, Grid, str]]:
 def over_training(board: Board) -> Grid:
     """Means of the replicates' values, of the primary metrics; no rows for one replicate."""
     metrics = board.main_metrics
-    head = ["Method", *(quantity(m).head for m in metrics)]
+    head = ["Method", *(column_head(m) for m in metrics)]
     if board.replicates < 2:
         return head, []
     return head, [
@@ -332,10 +333,10 @@ def markdown(boards: Sequence[Board], tables: Tables) -> str:
 
 def overall_sentences(tables: Tables) -> list[str]:
     """What the tests over all blocks say; nothing where there is one block only."""
-    overall = tables.overall[tables.overall["metric"].isin(RANKED)]
+    overall = tables.overall[tables.overall["metric"].isin(ranked())]
     said, notes = [], []
     several = overall[overall["blocks"] > 1].to_dict("records")
-    for row in sorted(several, key=lambda r: RANKED.index(r["metric"])):
+    for row in sorted(several, key=lambda r: ranked().index(r["metric"])):
         ranks = tables.mean_ranks[tables.mean_ranks["metric"] == row["metric"]]
         best = ranks.sort_values(["mean_rank", "method"]).iloc[0]
         line = (

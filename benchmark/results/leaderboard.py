@@ -12,33 +12,16 @@ import pandas as pd
 
 from benchmark import report
 from benchmark import statistics as stats
-from benchmark.api import InputError, require
+from benchmark.api import ORIGIN, InputError, Predictions, require
+from benchmark.measures.declared import costs
 from benchmark.plan.registry import select_glob
 from benchmark.results import manifest
 from benchmark.results.combine import pool
 from benchmark.results.manifest import Entry, Manifest
-from benchmark.results.predictions import Predictions
 from benchmark.results.store import Record, Store, UnreadableRecordError, write_atomically
 
 STORE = "store"
 REFERENCE = "cross-entropy"
-_SUMMED = (
-    "train_seconds",
-    "warm_up_seconds",
-    "train_energy_joules",
-    "train_flops_per_image",
-    "parameters",
-    "predict_flops_per_image",
-    "latency_ms",
-    "latency_95_ms",
-)
-_LARGEST = (
-    "decode_seconds",  # once for all members
-    "host_memory_mib",
-    "device_memory_mib",
-    "predict_host_memory_mib",
-    "predict_device_memory_mib",
-)
 
 
 @dataclass(frozen=True)
@@ -65,7 +48,7 @@ def load(folder: Path, listing: Manifest) -> Content:
     store = Store(folder / STORE)
     records: dict[str, Record] = {}
     predictions: list[Predictions] = []
-    costs: list[dict[str, Any]] = []
+    charged: list[dict[str, Any]] = []
     missing: list[str] = []
     environments: dict[str, dict[str, None]] = {}
     unlearnt: dict[tuple[str, str], list[str]] = {}
@@ -84,16 +67,16 @@ def load(folder: Path, listing: Manifest) -> Content:
         predictions.append(_predictions(entry, fits, calibration))
         if calibration is not None and calibration.info["calibration_errors"] == 0:
             unlearnt.setdefault((entry.method, entry.dataset), []).append(entry.fold)
-        costs += _costs(entry, fits, calibration)
+        charged += _costs(entry, fits, calibration)
         for fit, record in zip(entry.fits, fits, strict=True):
             if _disturbed(record):
                 disturbed.setdefault((entry.dataset, entry.backbone), set()).add(fit)
             for name, value in record.info["environment"].items():
                 environments.setdefault(name, {})[str(value)] = None
-    columns = [*COLUMNS[:-2], "hardware", *COLUMNS[-2:]]
+    columns = [*ORIGIN, "hardware", "metric", "value"]
     return Content(
         predictions,
-        pd.DataFrame(costs, columns=columns),
+        pd.DataFrame(charged, columns=columns),
         missing,
         [
             f"{method} on {dataset} ({', '.join(folds)}): no calibration image is misclassified, "
@@ -113,9 +96,6 @@ def _disturbed(record: Record) -> bool:
     """Whether training on a CPU had to wait for others for more than a tenth of its time."""
     on_cpu = record.info["environment"]["device"] == "cpu"
     return on_cpu and bool(record.info.get("train_cpu_share", 1.0) < 0.9)
-
-
-COLUMNS = ("preset", "dataset", "backbone", "method", "fold", "seed", "metric", "value")
 
 
 def regenerate(
@@ -153,7 +133,7 @@ def regenerate(
         raise InputError(
             f"{folder}: no cell is complete. {' '.join(content.missing[:3])} Run it again"
         )
-    _known(against, {p.method for p in content.predictions})
+    _known(against, {p.origin.method for p in content.predictions})
     reference = against or REFERENCE
     tables = stats.summarise(
         content.predictions, metrics=metric_names, against=reference, alpha=alpha
@@ -192,12 +172,7 @@ def _predictions(entry: Entry, fits: list[Record], calibration: Record | None) -
     else:
         log_probs = pool([record.arrays["test_log_probs"] for record in fits])
     return Predictions(
-        preset=entry.preset,
-        dataset=entry.dataset,
-        backbone=entry.backbone,
-        method=entry.method,
-        fold=entry.fold,
-        seed=entry.seed,
+        origin=entry.origin,
         classes=tuple(first.info["classes"]),
         ids=first.arrays["test_ids"],
         labels=first.arrays["test_labels"],
@@ -210,30 +185,20 @@ def _predictions(entry: Entry, fits: list[Record], calibration: Record | None) -
 def _costs(entry: Entry, fits: list[Record], calibration: Record | None) -> list[dict[str, Any]]:
     """What the cell is charged: every fit that it uses, shared or not."""
     each = [record.info["costs"] for record in fits]
-    common = [name for name in each[0] if all(name in costs for costs in each)]
     charged: dict[str, float] = {"fits": len(fits)}
-    for name in common:
-        values = [costs[name] for costs in each]
-        if name in _SUMMED:
-            charged[name] = sum(values)
-        elif name in _LARGEST:
-            charged[name] = max(values)
-        elif name == "predict_images_per_second":  # members predict one after the other
-            charged[name] = 1 / sum(1 / value for value in values)
-        elif name == "train_images_per_second":
-            charged[name] = sum(values) / len(values)
+    for name in each[0]:
+        require(
+            name in costs(),
+            f"a record holds the cost {name!r}, which nobody declares: is a folder of plug-ins "
+            "missing?",
+        )
+        if all(name in measured for measured in each):
+            charged[name] = costs()[name].combine([measured[name] for measured in each])
     charged["calibrate_seconds"] = (
         calibration.info["costs"]["calibrate_seconds"] if calibration else 0.0
     )
-    where = {
-        "preset": entry.preset,
-        "dataset": entry.dataset,
-        "backbone": entry.backbone,
-        "method": entry.method,
-        "fold": entry.fold,
-        "seed": entry.seed,
-        "hardware": " + ".join(sorted({_hardware(record) for record in fits})),
-    }
+    hardware = " + ".join(sorted({_hardware(record) for record in fits}))
+    where = dataclasses.asdict(entry.origin) | {"hardware": hardware}
     return [where | {"metric": name, "value": value} for name, value in charged.items()]
 
 

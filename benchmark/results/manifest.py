@@ -15,7 +15,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from benchmark.api import Dataset, InputError
+from benchmark.api import ORIGIN, Dataset, InputError, Origin
 from benchmark.plan.cells import Cell, digest
 from benchmark.plan.presets import Preset
 from benchmark.plan.registry import parameters_of
@@ -41,6 +41,11 @@ class Entry:
     data: str
     fits: tuple[str, ...]
     calibration: str | None
+
+    @property
+    def origin(self) -> Origin:
+        """Where its predictions come from."""
+        return Origin(**{name: getattr(self, name) for name in ORIGIN})
 
     @property
     def cell(self) -> tuple[str, str, str, str, str, int]:

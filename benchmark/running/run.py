@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from benchmark.api import Dataset, InputError, Recipe, Samples, SimulatedDataset, require
+from benchmark.api import Dataset, Images, InputError, Recipe, SimulatedDataset, require
 from benchmark.data import images
 from benchmark.engine import fit as fitting
 from benchmark.engine import network
@@ -141,7 +141,7 @@ class _Source:
         weights_file: local initial weights.
     """
 
-    samples: Samples
+    samples: Images
     fingerprint: str
     parts: folds.Parts
     size: int | None
@@ -334,7 +334,7 @@ def _settings(request: Request, preset: Preset) -> Iterator[tuple[Settings, Path
         )
 
 
-_Cut = tuple[Replicate, Samples, str, folds.Parts]
+_Cut = tuple[Replicate, Images, str, folds.Parts]
 
 
 def _replicates(
@@ -343,14 +343,14 @@ def _replicates(
     scheme = request.folds or preset.folds
     seeds = range(request.seeds or preset.seeds)
 
-    def cuts() -> Iterator[tuple[str, int, Samples, folds.Split]]:
+    def cuts() -> Iterator[tuple[str, int, Images, folds.Split]]:
         if isinstance(dataset, SimulatedDataset):
             for number in range(scheme if isinstance(scheme, int) else 1):
                 drawn = dataset.draw(number)
                 own = folds.official(drawn, np.random.default_rng(0))
                 yield from ((f"draw-{number + 1}", seed, drawn, own) for seed in seeds)
             return
-        samples = dataset.samples(request.data_root)
+        samples = dataset.read(request.data_root)
         for seed in seeds:
             if isinstance(scheme, int):
                 generator = np.random.default_rng(derive(dataset.name, scheme, seed))
@@ -378,9 +378,9 @@ def _replicates(
         ) from error
 
 
-def _shape(samples: Samples, settings: Settings) -> tuple[int | None, tuple[int, int, int]]:
+def _shape(samples: Images, settings: Settings) -> tuple[int | None, tuple[int, int, int]]:
     """The side that images are resized to, if they are, and the shape that results."""
-    side, pixels = settings.size, samples.images
+    side, pixels = settings.size, samples.inputs
     if not isinstance(pixels, np.ndarray):
         return side, (3, side, side)
     height, width, channels = pixels.shape[1:]

@@ -12,43 +12,20 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.api import InputError, IntArray
-from benchmark.measures.metrics import Sample
-from benchmark.results.predictions import Predictions
+from benchmark.api import BlockKey, InputError, IntArray, Predictions, fold_scheme
 
-KEY = ("preset", "dataset", "backbone", "folds")
+KEY = BlockKey._fields
 
-Key = tuple[str, str, str, str]
 Replicate = tuple[str, int]
 T = TypeVar("T", str, int)
 
 
-def scheme(fold: str) -> str:
-    """Of what kind a fold is: ``1/5`` is one of ``5 folds``, ``draw-1`` one of the ``draws``.
-
-    Raises:
-        InputError: the name follows no known form.
-    """
-    if match := re.fullmatch(r"\d+/(\d+)", fold):
-        return f"{match[1]} folds"
-    if re.fullmatch(r"draw-\d+", fold):
-        return "draws"
-    if fold == "official":
-        return fold
-    raise InputError(f"unknown fold {fold!r}: folds are named 1/5, draw-1 or official")
-
-
-def key(predictions: Predictions) -> Key:
-    """The block that predictions belong to."""
-    p = predictions
-    return (p.preset, p.dataset, p.backbone, scheme(p.fold))
-
-
-def place(predictions: Predictions) -> tuple[Key, str, int, tuple[int, str]]:
+def place(predictions: Predictions) -> tuple[BlockKey, str, int, tuple[int, str]]:
     """Sort key: block, method, seed, fold in its natural order."""
-    numbers = re.findall(r"\d+", predictions.fold)
+    origin = predictions.origin
+    numbers = re.findall(r"\d+", origin.fold)
     first = int(numbers[0]) if numbers else 0
-    return (key(predictions), predictions.method, predictions.seed, (first, predictions.fold))
+    return (origin.block, origin.method, origin.seed, (first, origin.fold))
 
 
 def ordered(predictions: Iterable[Predictions]) -> list[Predictions]:
@@ -60,25 +37,22 @@ def ordered(predictions: Iterable[Predictions]) -> list[Predictions]:
     arranged = sorted(predictions, key=place)
     for one, other in pairwise(arranged):
         if place(one) == place(other):
-            raise InputError(
-                f"two predictions of {one.method} for {one.dataset}, {one.backbone}, "
-                f"fold {one.fold}, seed {one.seed}: give each once"
-            )
+            raise InputError(f"there are two predictions of {one.origin}: give each once")
     return arranged
 
 
-def pool(folds: Sequence[Predictions]) -> Predictions:
+def join_folds(folds: Sequence[Predictions]) -> Predictions:
     """All test images of one method and seed, every image once, sorted by name.
 
     Raises:
         InputError: an image occurs in two folds.
     """
     first = folds[0]
-    draws = scheme(first.fold) == "draws"
+    draws = fold_scheme(first.origin.fold) == "draws"
 
     def named(p: Predictions, names: npt.NDArray[np.str_]) -> npt.NDArray[np.str_]:
         # Independent draws are other images, and other groups, under the same names.
-        return np.char.add(f"{p.fold}:", names) if draws else names
+        return np.char.add(f"{p.origin.fold}:", names) if draws else names
 
     ids = np.concatenate([named(p, p.ids.astype(str)) for p in folds])
     order = np.argsort(ids, kind="stable")
@@ -86,7 +60,8 @@ def pool(folds: Sequence[Predictions]) -> Predictions:
     if again.any():
         raise InputError(
             f"image {str(ids[order][1:][again][0])!r} is in more than one test part of "
-            f"{first.method}, {first.dataset}, seed {first.seed}: folds must not overlap"
+            f"{first.origin.method}, {first.origin.dataset}, seed {first.origin.seed}: folds must "
+            "not overlap"
         )
     groups = None
     if first.groups is not None:
@@ -98,7 +73,7 @@ def pool(folds: Sequence[Predictions]) -> Predictions:
         posterior = np.concatenate(parts_known)[order]
     return replace(
         first,
-        fold="pooled",
+        origin=replace(first.origin, fold="pooled"),
         ids=ids[order],
         labels=np.concatenate([p.labels for p in folds])[order],
         log_probs=np.concatenate([p.log_probs for p in folds])[order],
@@ -127,7 +102,7 @@ def shared(present: Mapping[str, set[Replicate]]) -> set[Replicate]:
         present: what each method has.
     """
     folds = {fold for fold, _ in expected(set().union(*present.values()))}
-    if scheme(min(folds)) == "draws":
+    if fold_scheme(min(folds)) == "draws":
         folds = _most(folds, {m: {fold for fold, _ in own} for m, own in present.items()})
     complete = {
         method: {seed for _, seed in own if all((fold, seed) in own for fold in folds)}
@@ -166,10 +141,10 @@ class Block:
         posterior: whether the true probabilities are known.
     """
 
-    key: Key
+    key: BlockKey
     methods: tuple[str, ...]
     replicates: tuple[Replicate, ...]
-    samples: dict[str, tuple[Sample, ...]]
+    samples: dict[str, tuple[Predictions, ...]]
     images: int
     groups: IntArray | None
     posterior: bool
@@ -211,24 +186,24 @@ def build(predictions: Sequence[Predictions], seed: int) -> tuple[list[Block], l
         InputError: methods of a block differ in their test images or labels.
     """
     blocks, notes = [], []
-    for block_key, members in groupby(predictions, key):
+    for block_key, members in groupby(predictions, lambda p: p.origin.block):
         listed = list(members)
         present: dict[str, set[Replicate]] = {}
         for p in listed:
-            present.setdefault(p.method, set()).add((p.fold, p.seed))
+            present.setdefault(p.origin.method, set()).add(p.origin.replicate)
         needed = shared(present)
         where = f"{block_key[1]}, {block_key[2]} ({block_key[0]}, {block_key[3]})"
-        extra = [p for p in listed if (p.fold, p.seed) not in needed]
+        extra = [p for p in listed if p.origin.replicate not in needed]
         if extra:
-            names = sorted({f"fold {p.fold} of seed {p.seed}" for p in extra})
+            names = sorted({f"fold {p.origin.fold} of seed {p.origin.seed}" for p in extra})
             notes.append(f"{where}: {', '.join(names)} left out, since most methods lack it.")
-        listed = [p for p in listed if (p.fold, p.seed) in needed]
+        listed = [p for p in listed if p.origin.replicate in needed]
         complete: dict[str, list[Predictions]] = {}
         for method in present:
-            own = [p for p in listed if p.method == method]
+            own = [p for p in listed if p.origin.method == method]
             if len(own) == len(needed):
                 complete[method] = [
-                    pool(list(folds)) for _, folds in groupby(own, lambda p: p.seed)
+                    join_folds(list(folds)) for _, folds in groupby(own, lambda p: p.origin.seed)
                 ]
             else:
                 notes.append(
@@ -241,19 +216,18 @@ def build(predictions: Sequence[Predictions], seed: int) -> tuple[list[Block], l
         for pooled in complete.values():
             for p in pooled:
                 _check_paired(first, p)
-        groups = first.groups
-        in_first = [p for p in listed if p.method == next(iter(complete))]
+        in_first = [p for p in listed if p.origin.method == next(iter(complete))]
         blocks.append(
             Block(
                 key=block_key,
                 methods=tuple(complete),
-                replicates=tuple((p.fold, p.seed) for p in in_first),
+                replicates=tuple(p.origin.replicate for p in in_first),
                 samples={
-                    method: tuple(Sample.of(p, seed) for p in pooled)
+                    method: tuple(replace(p, draw_seed=seed) for p in pooled)
                     for method, pooled in complete.items()
                 },
                 images=len(first.labels),
-                groups=None if groups is None else np.unique(groups, return_inverse=True)[1],
+                groups=first.group_codes,
                 posterior=first.posterior is not None,
             )
         )
@@ -261,10 +235,7 @@ def build(predictions: Sequence[Predictions], seed: int) -> tuple[list[Block], l
 
 
 def _check_paired(one: Predictions, other: Predictions) -> None:
-    where = (
-        f"{one.method} (seed {one.seed}) and {other.method} (seed {other.seed}) on {one.dataset}, "
-        f"{one.backbone}"
-    )
+    where = f"{one.origin} and {other.origin}"
     if not np.array_equal(one.ids, other.ids):
         raise InputError(
             f"{where} were tested on different images: methods are compared image by image, so "

@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats as distributions
 
-from benchmark.measures.floor import Floats
+from benchmark.api import Floats
 
-RANKED = ("accuracy", "ece", "nll")
 """The metrics whose ranks are averaged: those of the paper."""
 
 

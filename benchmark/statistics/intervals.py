@@ -8,8 +8,8 @@ from functools import cached_property
 import numpy as np
 from scipy import stats as distributions
 
-from benchmark.api import IntArray
-from benchmark.measures.floor import Floats, Groups
+from benchmark.api import Floats, IntArray
+from benchmark.measures.bins import Groups
 from benchmark.plan.folds import CALIBRATION_SHARE
 
 RESAMPLES = 2000

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 from scipy import stats as distributions
 
-from benchmark.api import InputError, IntArray
-from benchmark.measures.floor import Floats, Groups, floor_draws, inversion_intervals, noise_floor
-from benchmark.measures.metrics import (
-    METRICS,
-    Binned,
+from benchmark.api import (
+    ORIGIN,
+    Floats,
+    InputError,
+    IntArray,
     Metric,
     PerImage,
-    Relabelled,
-    Sample,
+    Predictions,
     Weighted,
-    select,
 )
+from benchmark.measures.bins import Groups, equal_width_bins
+from benchmark.measures.declared import metrics as declared
+from benchmark.measures.declared import ranked, select
+from benchmark.measures.inversion import floor_draws, inversion_intervals, noise_floor
+from benchmark.measures.kinds import Binned, Relabelled
 from benchmark.plan.seeding import derive
-from benchmark.results.predictions import Predictions
 from benchmark.statistics import comparison, intervals
-from benchmark.statistics.blocks import KEY, Block, build, expected, key, ordered, pool
+from benchmark.statistics.blocks import KEY, Block, build, expected, join_folds, ordered
 from benchmark.statistics.intervals import Bootstrap
 
 FEW_ERRORS = 30
@@ -34,7 +36,7 @@ FEW_ERRORS = 30
 FEW_GROUPS = 10
 """Nor is it where the errors lie in fewer groups than these, counted as equal ones."""
 
-SCORE_COLUMNS = ("preset", "dataset", "backbone", "method", "fold", "seed", "metric", "value")
+SCORE_COLUMNS = (*ORIGIN, "metric", "value")
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,15 +85,15 @@ def scores(
     frame = _scores(arranged, metrics, seed)
     pooled = []
     for folds in _by_seed(arranged):
-        if {(p.fold, p.seed) for p in folds} == expected((p.fold, p.seed) for p in folds):
-            pooled.append(pool(folds))
+        if {p.origin.replicate for p in folds} == expected(p.origin.replicate for p in folds):
+            pooled.append(join_folds(folds))
     return pd.concat([frame, _scores(pooled, metrics, seed)], ignore_index=True)
 
 
 def _by_seed(arranged: Sequence[Predictions]) -> list[list[Predictions]]:
     together: dict[tuple[object, ...], list[Predictions]] = {}
     for p in arranged:
-        together.setdefault((key(p), p.method, p.seed), []).append(p)
+        together.setdefault((p.origin.block, p.origin.method, p.origin.seed), []).append(p)
     return list(together.values())
 
 
@@ -100,9 +102,9 @@ def _scores(
 ) -> pd.DataFrame:
     rows = []
     for p in predictions:
-        sample = Sample.of(p, seed)
+        sample = replace(p, draw_seed=seed)
         rows += [
-            (p.preset, p.dataset, p.backbone, p.method, p.fold, p.seed, m.name, m.value(sample))
+            (*astuple(p.origin), m.name, m.value(sample))
             for m in select(metrics, p.posterior is not None)
         ]
     return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
@@ -142,7 +144,7 @@ class Estimates:
         with np.errstate(invalid="ignore"):
             difference = self.value[:, None] - self.value
         ends = self.pair_low, self.pair_high
-        return comparison.p_value(difference, *ends, alpha, self.degrees)
+        return np.asarray(comparison.p_value(difference, *ends, alpha, self.degrees))
 
 
 def estimate(
@@ -291,18 +293,18 @@ def _matrices(
 # --- ranks ---------------------------------------------------------------------------------
 
 
-def resampled_ece(sample: Sample, boot: Bootstrap) -> Floats:
+def resampled_ece(sample: Predictions, boot: Bootstrap) -> Floats:
     """ECE of every resample, ``(resamples,)``, around the observed one.
 
     Resampling adds the labels' noise a second time: only the spread is used.
     """
-    bins = sample.equal_width
+    bins = sample.once(equal_width_bins)
     gaps = sparse.csr_array(
         (bins.hit - bins.confidence, (bins.index, boot.units)), (bins.bins, len(boot.sizes))
     )
     errors: Floats = np.abs(np.asarray(gaps @ boot.by_unit)).sum(0)
     errors /= boot.weights @ boot.sizes
-    errors += METRICS["ece"].value(sample) - errors.mean()
+    errors += declared()["ece"].value(sample) - errors.mean()
     return errors
 
 
@@ -316,12 +318,12 @@ def _rank_rows(
 ) -> list[dict[str, object]]:
     """Ranks of a block's methods, with the interval, the chance of being best, and letters."""
     number = len(block.methods)
-    primary = {name: estimates[name].value for name in comparison.RANKED}
+    primary = {name: estimates[name].value for name in ranked()}
     rank = comparison.mean_rank(**primary)
 
     table = replicates.pivot(index=["fold", "seed"], columns=["metric", "method"], values="value")
     methods = list(block.methods)
-    each = comparison.mean_rank(**{m: table[m][methods].to_numpy() for m in comparison.RANKED})
+    each = comparison.mean_rank(**{m: table[m][methods].to_numpy() for m in ranked()})
     by_fold = pd.DataFrame(each, index=table.index)
     low, high = np.full((2, number), np.nan)
     for column in range(number):
@@ -334,12 +336,12 @@ def _rank_rows(
         block.seeds, np.full(block.seeds, 1 / block.seeds), len(boot.weights)
     )
     share = chosen.T / block.seeds
-    drawn: dict[str, list[Floats]] = {name: [] for name in comparison.RANKED}
+    drawn: dict[str, list[Floats]] = {name: [] for name in ranked()}
     totals = boot.weights @ boot.sizes
     for method in block.methods:
         samples = block.samples[method]
         for name in ("accuracy", "nll"):
-            metric = METRICS[name]
+            metric = declared()[name]
             assert isinstance(metric, PerImage)
             images = np.stack([metric.of(s) for s in samples], 1)
             if not np.isfinite(images).all():
@@ -364,7 +366,7 @@ def _rank_rows(
             "high": high[m],
             **{
                 f"rank_{name}": comparison.ranks(primary[name], name == "accuracy")[m]
-                for name in comparison.RANKED
+                for name in ranked()
             },
             "chance_best": chance[m],
             "group": group[m],
@@ -379,15 +381,15 @@ def _letters(
     """Letters of the methods, by Holm-adjusted comparisons of all pairs in all ranked metrics."""
     number = len(block.methods)
     above = np.triu_indices(number, 1)
-    raw = [estimates[name].p(alpha)[above] for name in comparison.RANKED]
+    raw = [estimates[name].p(alpha)[above] for name in ranked()]
     adjusted = comparison.holm(np.concatenate(raw)).reshape(len(raw), -1)
     better = []
-    for name, p in zip(comparison.RANKED, adjusted):
+    for name, p in zip(ranked(), adjusted):
         sign = np.zeros((number, number))
         value = estimates[name].value
         with np.errstate(invalid="ignore"):
             gap = value[above[0]] - value[above[1]]
-        ahead = np.nan_to_num(np.sign(gap)) * (1 if METRICS[name].direction == "higher" else -1)
+        ahead = np.nan_to_num(np.sign(gap)) * (1 if declared()[name].direction == "higher" else -1)
         # An infinite loss is worse than a finite one, without any test.
         sign[above] = np.where((p < alpha) | np.isinf(gap), ahead, 0)
         better.append(sign - sign.T)
@@ -425,7 +427,7 @@ def summarise(
     if not 0 < alpha < 1:
         raise InputError(f"alpha={alpha}: choose a level between 0 and 1, such as 0.05")
     if metrics is not None:
-        metrics = [*metrics, *comparison.RANKED]
+        metrics = [*metrics, *ranked()]
         select(metrics, True)
     arranged = ordered(predictions)
     blocks, notes = build(arranged, seed)
@@ -439,9 +441,9 @@ def summarise(
         own = [
             p
             for p in arranged
-            if key(p) == block.key
-            and p.method in block.methods
-            and (p.fold, p.seed) in block.replicates
+            if p.origin.block == block.key
+            and p.origin.method in block.methods
+            and p.origin.replicate in block.replicates
         ]
         replicates = _scores(own, [m.name for m in chosen], seed)
         inverted = invert(block, chosen, alpha)
@@ -488,7 +490,7 @@ RANK_COLUMNS = (
     "rank",
     "low",
     "high",
-    *(f"rank_{name}" for name in comparison.RANKED),
+    *(f"rank_{name}" for name in ranked()),
     "chance_best",
     "group",
 )
@@ -564,7 +566,7 @@ def _value_rows(
     return rows
 
 
-def _floor(metric: Metric, samples: Sequence[Sample]) -> tuple[Floats | None, float]:
+def _floor(metric: Metric, samples: Sequence[Predictions]) -> tuple[Floats | None, float]:
     """Draws under perfect calibration, and the observed value that belongs beside them."""
     if isinstance(metric, Binned):
         bins = [metric.bins(s) for s in samples]

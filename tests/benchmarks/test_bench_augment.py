@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
-from benchmark.api import Samples
+from benchmark.api import Images
 from benchmark.data import images
 from benchmark.engine.augment import trivial_augment
 from benchmark.engine.batches import Batches
@@ -146,8 +146,8 @@ def test_image_path(
         generator=torch.Generator().manual_seed(0),
     )
 
-    samples = Samples(
-        images=tuple(files), labels=np.arange(n) % 2, classes=("no", "yes"),
+    samples = Images(
+        inputs=tuple(files), labels=np.arange(n) % 2, classes=("no", "yes"),
         ids=np.arange(n).astype(str),
     )  # fmt: skip
     key = images.fingerprint(samples, tmp_path / "cache")

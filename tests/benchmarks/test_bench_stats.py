@@ -10,8 +10,7 @@ import pytest
 from scipy import special
 
 from benchmark import statistics as stats
-from benchmark.measures.metrics import Sample
-from benchmark.results.predictions import Predictions
+from benchmark.api import Origin, Predictions
 from benchmark.statistics.intervals import Bootstrap
 from benchmark.statistics.tables import resampled_ece
 
@@ -32,12 +31,14 @@ def made(dataset: int, folds: int) -> list[Predictions]:
             mine = np.arange(IMAGES) % folds == fold
             out.append(
                 Predictions(
-                    preset="standard",
-                    dataset=f"data-{dataset}",
-                    backbone="resnet50",
-                    method="cross-entropy" if method == 0 else f"method-{method}",
-                    fold=f"{fold + 1}/{folds}",
-                    seed=0,
+                    origin=Origin(
+                        preset="standard",
+                        dataset=f"data-{dataset}",
+                        backbone="resnet50",
+                        method="cross-entropy" if method == 0 else f"method-{method}",
+                        fold=f"{fold + 1}/{folds}",
+                        seed=0,
+                    ),
                     classes=tuple(map(str, range(CLASSES))),
                     ids=ids[mine],
                     labels=labels[mine],
@@ -59,7 +60,7 @@ def test_bootstrap_of_the_ece_against_netcal(benchmark) -> None:  # type: ignore
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from netcal.metrics import ECE
-    samples = [Sample.of(p) for p in made(0, 1)]
+    samples = made(0, 1)
     generator = np.random.default_rng(0)
 
     def ours() -> np.ndarray:

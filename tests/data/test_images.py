@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.api import InputError, Samples
+from benchmark.api import Images, InputError
 from benchmark.data import images
 
 
@@ -31,12 +31,12 @@ def write(folder, n=5, mode="RGB", size=(20, 12), suffix=".png"):
 def samples_of(source, **changes):
     n = len(source)
     columns = {
-        "images": source,
+        "inputs": source,
         "labels": np.arange(n) % 2,
         "classes": ("no", "yes"),
         "ids": np.array([f"i{k}" for k in range(n)]),
     }
-    return Samples(**(columns | changes))
+    return Images(**(columns | changes))
 
 
 def array(n=6, size=8, channels=1):
@@ -102,7 +102,7 @@ def test_the_second_load_decodes_nothing(tmp_path):
     first = read(samples, 6, tmp_path / "cache", progress=lambda *of: done.append(of))
     assert done == [(5, 5)]
     key = images.fingerprint(samples, tmp_path / "cache")
-    for path in samples.images:
+    for path in samples.inputs:
         path.unlink()
     again = images.load(samples, key, 6, tmp_path / "cache", progress=lambda *of: done.append(of))
     np.testing.assert_array_equal(first, again)
@@ -213,7 +213,7 @@ import joblib
 import numpy as np
 
 from benchmark.data import images
-from benchmark.api import Samples
+from benchmark.api import Images
 
 def say_and_wait(*_):
     print("ready", flush=True)
@@ -222,7 +222,7 @@ def say_and_wait(*_):
 if __name__ == "__main__":
     cache, when = Path(sys.argv[1]), sys.argv[2]
     source = np.full((50, 8, 8, 1), 7, np.uint8)
-    samples = Samples(images=source, labels=np.arange(50) % 2, classes=("no", "yes"),
+    samples = Images(inputs=source, labels=np.arange(50) % 2, classes=("no", "yes"),
                       ids=np.arange(50).astype(str))
     wait = say_and_wait if when == "decoding" else None
     pixels = images.load(samples, "a" * 64, 6, cache, progress=wait)
@@ -318,8 +318,8 @@ def test_fingerprint_sees_every_column_and_every_pixel():
         replace(base, ids=base.ids[::-1].copy()),
         replace(base, groups=base.ids),
         replace(base, split=np.array(["train"] * 5 + ["test"])),
-        replace(base, images=other_pixels),
-        replace(base, images=array().reshape(6, 4, 16, 1)),
+        replace(base, inputs=other_pixels),
+        replace(base, inputs=array().reshape(6, 4, 16, 1)),
     ]
     prints = [images.fingerprint(s) for s in (base, *changed)]
     assert len(set(prints)) == len(prints)

@@ -44,10 +44,10 @@ def test_every_file_is_short_says_its_terms_and_imports_only_the_api(file):
 
 
 def test_digits_are_scikit_learns(tmp_path):
-    samples = digits.samples(tmp_path)
-    assert samples.images.shape == (1797, 8, 8, 1)
-    assert samples.images.dtype == np.uint8
-    assert set(np.unique(samples.images)) == {round(k * 255 / 16) for k in range(17)}
+    samples = digits.read(tmp_path)
+    assert samples.inputs.shape == (1797, 8, 8, 1)
+    assert samples.inputs.dtype == np.uint8
+    assert set(np.unique(samples.inputs)) == {round(k * 255 / 16) for k in range(17)}
     assert tuple(np.bincount(samples.labels)) == digits.known_counts["all"]
     assert digits.preset == simulated.preset == "quick"
 
@@ -100,13 +100,13 @@ def test_the_best_possible_accuracy_is_about_ninety_percent():
 
 def test_draws_are_independent_and_repeatable_around_fixed_prototypes(tmp_path):
     one, again, other = simulated.draw(1), simulated.draw(1), simulated.draw(2)
-    np.testing.assert_array_equal(one.images, again.images)
-    assert not (one.images == other.images).all((1, 2, 3)).any()
+    np.testing.assert_array_equal(one.inputs, again.inputs)
+    assert not (one.inputs == other.inputs).all((1, 2, 3)).any()
     assert not set(one.ids) & set(other.ids)
-    np.testing.assert_array_equal(simulated.samples(tmp_path).images, simulated.draw(0).images)
+    np.testing.assert_array_equal(simulated.read(tmp_path).inputs, simulated.draw(0).inputs)
     # With 4000 images each class mean is known to 37 / sqrt(1000) = 1.2 grey levels.
     for c in range(4):
-        means = [d.images[d.labels == c].mean(0) for d in (one, other)]
+        means = [d.inputs[d.labels == c].mean(0) for d in (one, other)]
         assert np.abs(means[0] - means[1]).mean() < 2.5
 
 
@@ -124,7 +124,7 @@ def test_the_posterior_stays_right_far_from_the_prototypes():
 
 def test_chaoyangs_official_layout_is_read(tmp_path):
     root = trees.chaoyang(tmp_path, per_class=20).parent
-    samples = chaoyang.samples(root)
+    samples = chaoyang.read(root)
     assert samples.classes == ("normal", "serrated", "adenocarcinoma", "adenoma")
     assert np.bincount(samples.labels).tolist() == [30] * 4
     for part, each in (("train", 16), ("calibration", 4), ("test", 10)):
@@ -132,7 +132,7 @@ def test_chaoyangs_official_layout_is_read(tmp_path):
     assert all(name.startswith("test/") for name in samples.ids[samples.split == "test"])
     assert set(samples.groups[samples.labels == 0]) == {"353042_1", "353046_2", "353050_3"}
     assert set(samples.groups[samples.labels == 1]) == {"353043-2", "353047-3", "353051-1"}
-    assert all(path.is_file() for path in samples.images)
+    assert all(path.is_file() for path in samples.inputs)
     (note,) = folds.official(samples, np.random.default_rng(0)).notes
     assert "optimistic about new groups" in note
 
@@ -144,38 +144,38 @@ def test_chaoyangs_calibration_part_has_the_known_class_counts(tmp_path):
         labels = np.random.default_rng(0).permutation(np.repeat(np.arange(4), counts))
         entries = [{"name": f"{part}/{i}-IMG1.JPG", "label": int(c)} for i, c in enumerate(labels)]
         (tmp_path / "chaoyang" / f"{part}_label.json").write_text(json.dumps(entries))
-    samples = chaoyang.samples(tmp_path)
+    samples = chaoyang.read(tmp_path)
     for part, counts in chaoyang.known_counts.items():
         assert tuple(np.bincount(samples.labels[samples.split == part])) == counts
-    again = chaoyang.samples(tmp_path)
+    again = chaoyang.read(tmp_path)
     np.testing.assert_array_equal(samples.split, again.split)
 
 
 def test_chaoyang_takes_ones_own_split(tmp_path):
     trees.chaoyang(tmp_path)
-    everything = chaoyang.samples(tmp_path)
+    everything = chaoyang.read(tmp_path)
     chosen = everything.ids[[3, 17, 40]]
     (tmp_path / "val.csv").write_text("image_id,label\n" + "".join(f"{n},0\n" for n in chosen))
-    samples = replace(chaoyang, split=str(tmp_path / "val.csv")).samples(tmp_path)
+    samples = replace(chaoyang, split=str(tmp_path / "val.csv")).read(tmp_path)
     assert set(samples.ids[samples.split == "calibration"]) == set(chosen)
     (tmp_path / "val.csv").write_text("image_id\ntest/none.JPG\n")
     with pytest.raises(InputError, match=r"test/none\.JPG.* no image_id of Chaoyang's train"):
-        replace(chaoyang, split=str(tmp_path / "val.csv")).samples(tmp_path)
+        replace(chaoyang, split=str(tmp_path / "val.csv")).read(tmp_path)
     with pytest.raises(InputError, match="No such file"):
-        replace(chaoyang, split="nowhere.csv").samples(tmp_path)
+        replace(chaoyang, split="nowhere.csv").read(tmp_path)
 
 
 def test_chaoyangs_mistakes_are_named(tmp_path):
     with pytest.raises(InputError, match=r"no .*chaoyang/train\.json.*On request: ask"):
-        chaoyang.samples(tmp_path)
+        chaoyang.read(tmp_path)
     place = trees.chaoyang(tmp_path)
     (place / "train.json").write_text('[{"name": "train/a-IMG1.JPG"}]')
     with pytest.raises(InputError, match=r"train\.json is not a list of names and labels"):
-        chaoyang.samples(tmp_path)
+        chaoyang.read(tmp_path)
     entries = json.loads((place / "test.json").read_text())
     (place / "train.json").write_text(json.dumps([e | {"label": 4} for e in entries]))
     with pytest.raises(InputError, match=r"label 4 .* does not fit the 4 classes"):
-        chaoyang.samples(tmp_path)
+        chaoyang.read(tmp_path)
 
 
 # --- HyperKvasir ---------------------------------------------------------------------------
@@ -185,10 +185,10 @@ def test_kvasirs_official_layout_is_read_and_split_as_in_the_paper(tmp_path):
     from sklearn.model_selection import train_test_split
 
     trees.kvasir(tmp_path)
-    samples = kvasir.samples(tmp_path)
+    samples = kvasir.read(tmp_path)
     assert samples.classes == tuple(sorted(trees.KVASIR))
     assert tuple(np.bincount(samples.labels)) == tuple(n for *_, n in trees.KVASIR.values())
-    for path, label in zip(samples.images, samples.labels):
+    for path, label in zip(samples.inputs, samples.labels):
         assert path.parent.name == samples.classes[label]
     # The paper's rule, on names instead of rows: test first, then validation.
     n = len(samples.ids)
@@ -216,20 +216,20 @@ def test_kvasirs_known_counts_are_those_of_its_rule(tmp_path):
 def test_kvasir_is_found_where_it_was_unpacked_by_hand(tmp_path):
     made = trees.kvasir(tmp_path / "made")
     made.rename(tmp_path / "labeled-images")
-    assert len(kvasir.samples(tmp_path).labels) == 239
+    assert len(kvasir.read(tmp_path).labels) == 239
 
 
 def test_kvasirs_mistakes_are_named(tmp_path):
     with pytest.raises(InputError, match=r"no HyperKvasir in .*/kvasir\. Run `data prepare kvasir"):
-        kvasir.samples(tmp_path)
+        kvasir.read(tmp_path)
     place = trees.kvasir(tmp_path)
     gone = next(place.rglob("*.jpg"))
     gone.unlink()
     with pytest.raises(InputError, match=rf"1 of 239 images, such as \['{gone.stem}'\]"):
-        kvasir.samples(tmp_path)
+        kvasir.read(tmp_path)
     (place / "image-labels.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match=r"image-labels\.csv lacks"):
-        kvasir.samples(tmp_path)
+        kvasir.read(tmp_path)
 
 
 # --- MedMNIST ------------------------------------------------------------------------------
@@ -245,8 +245,8 @@ def medmnist_file(path, shape=(28, 28), labels=1):
 
 
 def test_pneumoniamnist_is_read(shared_data):
-    samples = replace(medmnist, argument="pneumoniamnist").samples(shared_data)
-    assert samples.images.shape == (5856, 28, 28, 1)
+    samples = replace(medmnist, argument="pneumoniamnist").read(shared_data)
+    assert samples.inputs.shape == (5856, 28, 28, 1)
     assert samples.classes == ("normal", "pneumonia")
     for part, n in (("train", 4708), ("calibration", 524), ("test", 624)):
         assert (samples.split == part).sum() == n
@@ -258,8 +258,8 @@ def test_pneumoniamnist_is_read(shared_data):
 @pytest.mark.parametrize("place", ["medmnist/x_64.npz", "x_64.npz", "x_64/x_64.npz"])
 def test_medmnist_files_are_found_and_colour_is_kept(tmp_path, place):
     medmnist_file(tmp_path / place, shape=(64, 64, 3))
-    samples = replace(medmnist, argument="x_64").samples(tmp_path)
-    assert samples.images.shape == (34, 64, 64, 3)
+    samples = replace(medmnist, argument="x_64").read(tmp_path)
+    assert samples.inputs.shape == (34, 64, 64, 3)
     assert samples.classes == ("0", "1")
     assert samples.ids[20] == "calibration/000000"
 
@@ -267,17 +267,17 @@ def test_medmnist_files_are_found_and_colour_is_kept(tmp_path, place):
 def test_medmnists_mistakes_are_named(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     with pytest.raises(InputError, match=r"write medmnist/NAME"):
-        medmnist.samples(tmp_path)
+        medmnist.read(tmp_path)
     with pytest.raises(InputError, match=r"no .*/medmnist/none\.npz.*medmnist\.com"):
-        replace(medmnist, argument="none").samples(tmp_path)
+        replace(medmnist, argument="none").read(tmp_path)
     medmnist_file(tmp_path / "chest.npz", labels=14)
     medmnist_file(tmp_path / "volume.npz", shape=(28, 28, 28))
     for name in ("chest", "volume"):
         with pytest.raises(InputError, match="does not hold 2-D images with one label each"):
-            replace(medmnist, argument=name).samples(tmp_path)
+            replace(medmnist, argument=name).read(tmp_path)
     (tmp_path / "bad.npz").write_bytes(b"PK nothing")
     with pytest.raises(InputError, match=r"bad\.npz is not a MedMNIST file"):
-        replace(medmnist, argument="bad").samples(tmp_path)
+        replace(medmnist, argument="bad").read(tmp_path)
 
 
 # --- one's own images ----------------------------------------------------------------------
@@ -293,7 +293,7 @@ def test_a_folder_holds_one_folder_per_class(tmp_path):
         picture(tmp_path / "own" / name)
     (tmp_path / "own" / "a" / "notes.txt").write_text("no image")
     for argument in ("own", str(tmp_path / "own")):
-        samples = replace(folder, argument=argument).samples(tmp_path)
+        samples = replace(folder, argument=argument).read(tmp_path)
         assert samples.classes == ("a", "b")
         assert samples.ids.tolist() == ["a/1.jpg", "b/1.png", "b/deeper/2.PNG"]
         assert samples.labels.tolist() == [0, 1, 1]
@@ -304,7 +304,7 @@ def test_a_folder_of_parts_brings_its_official_split(tmp_path):
     for part in ("train", "val", "test"):
         for name in ("a", "b"):
             picture(tmp_path / part / name / "1.png")
-    samples = replace(folder, argument=str(tmp_path)).samples(tmp_path)
+    samples = replace(folder, argument=str(tmp_path)).read(tmp_path)
     assert samples.classes == ("a", "b")
     assert sorted(samples.split) == ["calibration"] * 2 + ["test"] * 2 + ["train"] * 2
     assert len(set(samples.ids)) == 6
@@ -312,15 +312,15 @@ def test_a_folder_of_parts_brings_its_official_split(tmp_path):
 
 def test_a_folders_mistakes_are_named(tmp_path):
     with pytest.raises(InputError, match=r"no folder .*nowhere"):
-        replace(folder, argument="nowhere").samples(tmp_path)
+        replace(folder, argument="nowhere").read(tmp_path)
     with pytest.raises(InputError, match="write folder:PATH"):
-        folder.samples(tmp_path)
+        folder.read(tmp_path)
     with pytest.raises(InputError, match="no class folders"):
-        replace(folder, argument=str(tmp_path)).samples(tmp_path)
+        replace(folder, argument=str(tmp_path)).read(tmp_path)
     picture(tmp_path / "a" / "1.png")
     (tmp_path / "b").mkdir()
     with pytest.raises(InputError, match=r"no images in class folders \['b'\]"):
-        replace(folder, argument=str(tmp_path)).samples(tmp_path)
+        replace(folder, argument=str(tmp_path)).read(tmp_path)
 
 
 def listed(path, header, *rows):
@@ -331,7 +331,7 @@ def listed(path, header, *rows):
 
 def test_ham10000_is_read_with_lesions_as_groups(shared_data):
     path = shared_data / "ham10000_112" / "labels.csv"
-    samples = replace(table, argument=str(path), group="lesion_id").samples(shared_data)
+    samples = replace(table, argument=str(path), group="lesion_id").read(shared_data)
     assert samples.classes == ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
     assert len(samples.labels) == 10_015
     assert len(set(samples.groups)) == 7470
@@ -341,19 +341,17 @@ def test_ham10000_is_read_with_lesions_as_groups(shared_data):
         assert not set(samples.groups[fold.test]) & set(samples.groups[fold.train])
         assert not set(samples.groups[fold.test]) & set(samples.groups[fold.calibration])
         assert not set(samples.groups[fold.train]) & set(samples.groups[fold.calibration])
-    numbered = replace(table, argument=str(path), label="label", split="none").samples(shared_data)
+    numbered = replace(table, argument=str(path), label="label", split="none").read(shared_data)
     np.testing.assert_array_equal(numbered.labels, samples.labels)
     assert numbered.split is numbered.groups is None
 
 
 def test_a_table_finds_its_columns_and_sorts_numbers_as_numbers(tmp_path):
     rows = (["x/1.png", "10", "p", "train"], ["x/2.png", "9", "q", "VALID"])
-    samples = listed(tmp_path / "t.csv", ["image", "label", "group", "split"], *rows).samples(
-        tmp_path
-    )
+    samples = listed(tmp_path / "t.csv", ["image", "label", "group", "split"], *rows).read(tmp_path)
     assert samples.classes == ("9", "10")
     assert samples.labels.tolist() == [1, 0]
-    assert samples.images == (tmp_path / "x/1.png", tmp_path / "x/2.png")
+    assert samples.inputs == (tmp_path / "x/1.png", tmp_path / "x/2.png")
     assert samples.groups.tolist() == ["p", "q"]
     assert samples.split.tolist() == ["train", "calibration"]
 
@@ -361,20 +359,20 @@ def test_a_table_finds_its_columns_and_sorts_numbers_as_numbers(tmp_path):
 def test_a_tables_mistakes_are_named(tmp_path):
     path = tmp_path / "t.csv"
     with pytest.raises(InputError, match=r"no file 'nowhere.csv'\. Write csv:PATH"):
-        replace(table, argument="nowhere.csv").samples(tmp_path)
+        replace(table, argument="nowhere.csv").read(tmp_path)
     with pytest.raises(InputError, match="no rows"):
-        listed(path, ["file", "label"]).samples(tmp_path)
+        listed(path, ["file", "label"]).read(tmp_path)
     with pytest.raises(InputError, match=r"no column class_name or .* csv:PATH\[label=COLUMN\]"):
-        listed(path, ["file", "kind"], ["1.png", "a"]).samples(tmp_path)
+        listed(path, ["file", "kind"], ["1.png", "a"]).read(tmp_path)
     one = ["1.png", "a", "s"]
     with pytest.raises(InputError, match=r"no column patient: .* \['file', 'label', 'slide'\]"):
-        replace(listed(path, ["file", "label", "slide"], one), group="patient").samples(tmp_path)
+        replace(listed(path, ["file", "label", "slide"], one), group="patient").read(tmp_path)
     with pytest.raises(InputError, match=r"no label in row \[3\]"):
-        listed(path, ["file", "label", "slide"], one, ["2.png", "", "s"]).samples(tmp_path)
+        listed(path, ["file", "label", "slide"], one, ["2.png", "", "s"]).read(tmp_path)
     with pytest.raises(InputError, match=r"'s'.* in the split are none of"):
-        replace(listed(path, ["file", "label", "slide"], one), split="slide").samples(tmp_path)
+        replace(listed(path, ["file", "label", "slide"], one), split="slide").read(tmp_path)
     with pytest.raises(InputError, match=r"'1\.png'.* occurs more than once"):
-        listed(path, ["file", "label"], one[:2], ["1.png", "b"]).samples(tmp_path)
+        listed(path, ["file", "label"], one[:2], ["1.png", "b"]).read(tmp_path)
     path.write_bytes(b"file,label\n\xff\xfe,1\n")
     with pytest.raises(InputError, match="not a CSV file in UTF-8"):
-        replace(table, argument=str(path)).samples(tmp_path)
+        replace(table, argument=str(path)).read(tmp_path)

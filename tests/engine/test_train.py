@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 def data():
     (simulated,) = registry.select_datasets("simulated[train=320,calibration=80,test=400]")
     samples = simulated.draw(0)
-    images = np.ascontiguousarray(samples.images.transpose(0, 3, 1, 2))
+    images = np.ascontiguousarray(samples.inputs.transpose(0, 3, 1, 2))
     parts = {p: np.flatnonzero(samples.split == p) for p in ("train", "calibration", "test")}
     return images, samples.labels, parts
 

@@ -6,7 +6,9 @@ import itertools
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,10 +17,13 @@ from hypothesis import strategies as st
 from scipy import special
 from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score
 
-from benchmark.api import InputError
-from benchmark.measures import metrics
-from benchmark.measures.metrics import METRICS, Binned, PerImage, Relabelled, Sample, Weighted
-from benchmark.results.predictions import Predictions
+from benchmark.api import InputError, PerImage, Predictions, Weighted
+from benchmark.measures.bins import equal_mass_bins, equal_width, equal_width_bins
+from benchmark.measures.declared import metrics as declared
+from benchmark.measures.declared import score
+from benchmark.measures.kinds import Binned, Relabelled
+from benchmark.measures.smooth import smooth_ece
+from benchmark.measures.temperature import inverse_temperature
 
 few = settings(max_examples=20, deadline=None, derandomize=True)
 seeds = st.integers(0, 10_000)
@@ -26,39 +31,32 @@ seeds = st.integers(0, 10_000)
 
 def simulated(
     seed: int, n: int = 300, classes: int = 5, sharpness: float = 2.0, scale: float = 1.0
-) -> Sample:
+) -> Predictions:
     """Labels drawn from a model's probabilities, which the sample then raises to a power."""
     generator = np.random.default_rng(seed)
     log_probs = special.log_softmax(sharpness * generator.normal(size=(n, classes)), axis=1)
     gumbel = generator.gumbel(size=(n, classes))
     labels = np.argmax(log_probs + gumbel, axis=1)
-    return Sample(special.log_softmax(scale * log_probs, axis=1), labels)
+    return made(special.log_softmax(scale * log_probs, axis=1), labels)
 
 
-def predictions(sample: Sample, posterior: np.ndarray | None = None) -> Predictions:
-    n, classes = sample.log_probs.shape
-    return Predictions(
-        preset="p",
-        dataset="d",
-        backbone="b",
-        method="m",
-        fold="official",
-        seed=0,
-        classes=tuple(map(str, range(classes))),
-        ids=np.array([f"{i:05}" for i in range(n)]),
-        labels=sample.labels,
-        log_probs=sample.log_probs,
-        posterior=posterior,
-    )
+def made(log_probs: np.ndarray, labels: np.ndarray, **more: Any) -> Predictions:
+    return Predictions(log_probs=log_probs, labels=labels, **more)
 
 
-def value(name: str, sample: Sample) -> float:
-    return METRICS[name].value(sample)
+def predictions(sample: Predictions, posterior: np.ndarray | None = None) -> Predictions:
+    return replace(sample, posterior=posterior)
+
+
+def value(name: str, sample: Predictions) -> float:
+    return declared()[name].value(sample)
 
 
 # Three images of three classes, worked by hand: right with 0.5, right with 0.8, wrong with 0.6.
-HAND = Sample(
-    np.log([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1], [0.6, 0.2, 0.2]]), np.array([0, 1, 2]), seed=0
+HAND = Predictions(
+    log_probs=np.log([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1], [0.6, 0.2, 0.2]]),
+    labels=np.array([0, 1, 2]),
+    draw_seed=0,
 )
 
 
@@ -87,28 +85,30 @@ def test_hand_worked_values(name: str, expected: float) -> None:
 
 def test_bins_are_right_closed_and_hold_a_confidence_of_one() -> None:
     edges = np.arange(1, 16) / 15
-    assert metrics.equal_width(edges).tolist() == list(range(15))
-    assert metrics.equal_width(edges[:-1] + 1e-5).tolist() == list(range(1, 15))
+    assert equal_width(edges).tolist() == list(range(15))
+    assert equal_width(edges[:-1] + 1e-5).tolist() == list(range(1, 15))
     # A stored logarithm gives an edge back with a rounding error.
-    assert metrics.equal_width(np.exp(np.log(edges))).tolist() == list(range(15))
+    assert equal_width(np.exp(np.log(edges))).tolist() == list(range(15))
     stored = np.log(edges).astype(np.float32).astype(np.float64)
-    assert metrics.equal_width(np.exp(stored)).tolist() == list(range(15))
-    assert metrics.equal_width(np.array([0.0, 1.0])).tolist() == [0, 14]
+    assert equal_width(np.exp(stored)).tolist() == list(range(15))
+    assert equal_width(np.array([0.0, 1.0])).tolist() == [0, 14]
 
 
 def test_logits_published_for_cifar10_give_the_published_numbers(shared_data: Path) -> None:
     with np.load(shared_data / "logits/cifar10_resnet110_nncal.npz", allow_pickle=False) as file:
         data = {name: file[name] for name in file}
     test = special.log_softmax(data["test_logits"].astype(float), axis=1)
-    sample = Sample(test, data["test_labels"])
+    sample = made(test, data["test_labels"])
     assert 1 - value("accuracy", sample) == pytest.approx(0.0644, abs=1e-9)
     assert value("ece", sample) == pytest.approx(0.047504, abs=5e-7)
     assert value("nll", sample) == pytest.approx(0.358274, abs=5e-7)
     # In that literature the sum over the ten classes is printed.
     assert 10 * value("ece_classwise", sample) == pytest.approx(0.098, abs=5e-4)
     val = special.log_softmax(data["val_logits"].astype(float), axis=1)
-    scale = metrics.inverse_temperature(val, data["val_labels"])
-    scaled = Sample(special.log_softmax(scale * test, axis=1), data["test_labels"])
+    scale = inverse_temperature(val, data["val_labels"])
+    scaled = Predictions(
+        log_probs=special.log_softmax(scale * test, axis=1), labels=data["test_labels"]
+    )
     assert value("ece", scaled) == pytest.approx(0.011321, abs=2e-5)
     assert value("nll", scaled) == pytest.approx(0.209261, abs=5e-7)
 
@@ -120,7 +120,7 @@ def test_logits_published_for_cifar10_give_the_published_numbers(shared_data: Pa
 def test_other_published_logits(shared_data: Path, file: str, ece: float) -> None:
     with np.load(shared_data / "logits" / file, allow_pickle=False) as data:
         logits, labels = data["test_logits"].astype(float), data["test_labels"]
-    sample = Sample(special.log_softmax(logits, axis=1), labels)
+    sample = made(special.log_softmax(logits, axis=1), labels)
     assert value("ece", sample) == pytest.approx(ece, abs=5e-4)
 
 
@@ -172,7 +172,9 @@ def test_agreement_with_scikit_learn(seed: int) -> None:
     sample = simulated(seed, 200, 4)
     # Few distinct scores, so that ties occur.
     rounded = np.round(sample.probs, 1) + 1e-3
-    sample = Sample(np.log(rounded / rounded.sum(1, keepdims=True)), sample.labels)
+    sample = Predictions(
+        log_probs=np.log(rounded / rounded.sum(1, keepdims=True)), labels=sample.labels
+    )
     if len(np.unique(sample.labels)) < 4:
         return
     auc = np.mean([roc_auc_score(sample.labels == c, sample.log_probs[:, c]) for c in range(4)])
@@ -192,7 +194,7 @@ def test_smooth_error_of_many_draws_agrees_with_relplot(seed: int, scale: float)
     uniform = np.random.default_rng(seed).random((4, 150))
     correct = (uniform < 0.7).astype(float)
     theirs = [smECE(sample.confidence, row) for row in correct]
-    assert metrics.smooth_ece(sample.confidence, correct) == pytest.approx(theirs, abs=1e-9)
+    assert smooth_ece(sample.confidence, correct) == pytest.approx(theirs, abs=1e-9)
     assert value("ece_smooth", sample) == smECE(sample.confidence, sample.correct)
 
 
@@ -221,7 +223,7 @@ def test_debiased_rms_is_kumars(seed: int) -> None:
     sample = simulated(seed, 200, scale=2)
     total = 0.0
     for b in range(15):
-        inside = sample.equal_mass.index == b
+        inside = sample.once(equal_mass_bins).index == b
         rate, said, count = sample.correct[inside].mean(), sample.confidence[inside].mean(), inside
         noise = rate * (1 - rate) / (count.sum() - 1)
         total += inside.mean() * ((rate - said) ** 2 - noise)
@@ -247,14 +249,14 @@ def test_ties_in_confidence_are_averaged_over_their_orders() -> None:
     labels = np.array([0, 1, 0, 1])
     orders = itertools.permutations([0.0, 1.0, 0.0])
     rates = [np.cumsum([*order, 1.0]) / np.arange(1, 5) for order in orders]
-    assert value("aurc", Sample(log_probs, labels)) == pytest.approx(np.mean(rates), abs=1e-12)
+    assert value("aurc", made(log_probs, labels)) == pytest.approx(np.mean(rates), abs=1e-12)
 
 
 # --- invariants ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "metric", [m for m in METRICS.values() if isinstance(m, Weighted)], ids=lambda m: m.name
+    "metric", [m for m in declared().values() if isinstance(m, Weighted)], ids=lambda m: m.name
 )
 @few
 @given(seed=seeds)
@@ -262,19 +264,21 @@ def test_weighting_an_image_is_repeating_it(metric: Weighted, seed: int) -> None
     sample = simulated(seed, 60, 3)
     weights = np.random.default_rng(seed).integers(0, 4, 60)
     repeated = np.repeat(np.arange(60), weights)
-    explicit = Sample(sample.log_probs[repeated], sample.labels[repeated])
+    explicit = made(sample.log_probs[repeated], sample.labels[repeated])
     assert metric.of(sample, weights[None].astype(float))[0] == pytest.approx(
         metric.value(explicit), abs=1e-10
     )
 
 
-@pytest.mark.parametrize("name", [m for m in METRICS if not METRICS[m].needs_posterior])
+@pytest.mark.parametrize("name", [m for m in declared() if not declared()[m].needs_posterior])
 def test_order_of_images_does_not_matter(name: str) -> None:
     sample = simulated(1, 150, 4)
     rounded = np.round(sample.probs, 1) + 1e-3  # with ties
-    sample = Sample(np.log(rounded / rounded.sum(1, keepdims=True)), sample.labels)
+    sample = Predictions(
+        log_probs=np.log(rounded / rounded.sum(1, keepdims=True)), labels=sample.labels
+    )
     order = np.random.default_rng(0).permutation(150)
-    other = Sample(sample.log_probs[order], sample.labels[order])
+    other = made(sample.log_probs[order], sample.labels[order])
     # The fifths of the cross-fitting, and the draws of the floor, follow the order.
     tolerance = 0.02 if name in ("nll_refinement", "nll_calibration", "ece_debiased") else 1e-9
     assert value(name, other) == pytest.approx(value(name, sample), abs=tolerance)
@@ -295,7 +299,7 @@ def test_parts_add_up() -> None:
 
 @pytest.mark.parametrize(
     "metric",
-    [m for m in METRICS.values() if isinstance(m, Binned | Relabelled) and m.name != "mce"],
+    [m for m in declared().values() if isinstance(m, Binned | Relabelled) and m.name != "mce"],
     ids=lambda m: m.name,
 )
 def test_a_floor_is_what_calibrated_models_score(metric: Binned | Relabelled) -> None:
@@ -334,21 +338,21 @@ def test_temperature_reaches_the_optimum_of_a_fine_search(
     n: int, classes: int, scale: float
 ) -> None:
     sample = simulated(3, n, classes, scale=scale)
-    found = metrics.inverse_temperature(sample.log_probs, sample.labels)
+    found = inverse_temperature(sample.log_probs, sample.labels)
     best = min(nll_at(s, sample.log_probs, sample.labels) for s in np.exp(np.linspace(-4, 4, 401)))
     assert nll_at(found, sample.log_probs, sample.labels) <= best + 1e-9
 
 
 def test_temperature_on_hard_cases() -> None:
     separable = special.log_softmax(np.array([[2.0, 0.0], [0.0, 2.0], [1.0, 0.0]]), axis=1)
-    found = metrics.inverse_temperature(separable, np.array([0, 1, 0]))
+    found = inverse_temperature(separable, np.array([0, 1, 0]))
     assert nll_at(found, separable, np.array([0, 1, 0])) < 1e-9
     with np.errstate(divide="ignore"):
         one_hot = np.log(np.eye(3))
-    assert np.isfinite(metrics.inverse_temperature(one_hot, np.array([0, 1, 1])))
+    assert np.isfinite(inverse_temperature(one_hot, np.array([0, 1, 1])))
     missing = simulated(4, 200, 5, scale=2)
     kept = missing.labels != 4
-    found = metrics.inverse_temperature(missing.log_probs[kept], missing.labels[kept])
+    found = inverse_temperature(missing.log_probs[kept], missing.labels[kept])
     for other in (0.99 * found, 1.01 * found):
         assert nll_at(found, missing.log_probs[kept], missing.labels[kept]) < nll_at(
             other, missing.log_probs[kept], missing.labels[kept]
@@ -358,7 +362,7 @@ def test_temperature_on_hard_cases() -> None:
 def test_refinement_never_sees_the_image_that_it_scores() -> None:
     sample = simulated(5, 400, scale=3)
     best = nll_at(
-        metrics.inverse_temperature(sample.log_probs, sample.labels),
+        inverse_temperature(sample.log_probs, sample.labels),
         sample.log_probs,
         sample.labels,
     )
@@ -372,7 +376,7 @@ def test_refinement_never_sees_the_image_that_it_scores() -> None:
 def test_a_zero_for_the_true_class_is_infinite_and_not_clipped() -> None:
     with np.errstate(divide="ignore"):
         log_probs = np.log([[1.0, 0.0], [0.7, 0.3], [0.2, 0.8]])
-    sample = Sample(log_probs, np.array([1, 0, 1]))
+    sample = made(log_probs, np.array([1, 0, 1]))
     assert value("nll", sample) == np.inf
     assert value("nll_refinement", sample) == np.inf
     assert np.isfinite(value("nll_calibration", sample))
@@ -383,7 +387,7 @@ def test_a_zero_for_the_true_class_is_infinite_and_not_clipped() -> None:
 def test_classes_without_images_do_not_count() -> None:
     sample = simulated(6, 100, 3)
     padded = np.concatenate([sample.log_probs - 1e-9, np.full((100, 1), -20.0)], axis=1)
-    wider = Sample(padded, sample.labels)
+    wider = made(padded, sample.labels)
     for name in ("balanced_accuracy", "auc", "ece_classwise"):
         assert value(name, wider) == pytest.approx(value(name, sample), abs=1e-6)
 
@@ -392,44 +396,44 @@ def test_the_minimum_support_of_the_classwise_error() -> None:
     log_probs = np.log(np.full((20, 2), 0.5))
     labels = np.r_[np.zeros(11, dtype=int), np.ones(9, dtype=int)]
     # Class 1 has nine images, one short: only class 0 counts, |11 - 10| of 20.
-    assert value("ece_classwise", Sample(log_probs, labels)) == pytest.approx(1 / 20)
-    assert np.isnan(value("ece_classwise", Sample(log_probs[:5], labels[:5])))
+    assert value("ece_classwise", made(log_probs, labels)) == pytest.approx(1 / 20)
+    assert np.isnan(value("ece_classwise", made(log_probs[:5], labels[:5])))
 
 
 def test_measures_against_the_truth() -> None:
     probs = np.array([[0.7, 0.3], [0.4, 0.6]])
     truth = np.array([[0.9, 0.1], [0.5, 0.5]])
-    sample = predictions(Sample(np.log(probs), np.array([0, 1])), truth)
-    found = metrics.score(sample, ["ece_true", "gap_true", "kl_true"])
+    sample = predictions(made(np.log(probs), np.array([0, 1])), truth)
+    found = score(sample, ["ece_true", "gap_true", "kl_true"])
     assert found["ece_true"] == pytest.approx((0.2 + 0.1) / 2)
     assert found["gap_true"] == pytest.approx(0.15)
     expected = (0.9 * np.log(9 / 7) + 0.1 * np.log(1 / 3) + 0.5 * np.log(5 / 4 * 5 / 6)) / 2
     assert found["kl_true"] == pytest.approx(expected)
     zero = np.array([[1.0, 0.0], [0.5, 0.5]])
-    exact = predictions(Sample(np.log(np.maximum(zero, 1e-300)), np.array([0, 1])), zero)
-    assert metrics.score(exact, ["kl_true"])["kl_true"] == pytest.approx(0)
+    exact = predictions(made(np.log(np.maximum(zero, 1e-300)), np.array([0, 1])), zero)
+    assert score(exact, ["kl_true"])["kl_true"] == pytest.approx(0)
 
 
 def test_score_gives_all_metrics_that_can_be_computed() -> None:
-    found = metrics.score(predictions(simulated(7)))
-    assert list(found) == [name for name, m in METRICS.items() if not m.needs_posterior]
+    found = score(predictions(simulated(7)))
+    assert list(found) == [name for name, m in declared().items() if not m.needs_posterior]
     assert all(np.isfinite(list(found.values())))
-    assert list(metrics.score(predictions(simulated(7)), ["nll", "accuracy"])) == [
+    assert list(score(predictions(simulated(7)), ["nll", "accuracy"])) == [
         "accuracy",
         "nll",
     ]
     with pytest.raises(InputError, match="unknown metric eec: choose among accuracy"):
-        metrics.score(predictions(simulated(7)), ["eec"])
+        score(predictions(simulated(7)), ["eec"])
 
 
 def test_every_metric_is_described() -> None:
-    for name, metric in METRICS.items():
+    for name, metric in declared().items():
         assert metric.name == name
         assert metric.title
         assert metric.formula
         assert metric.range[0] < metric.range[1]
         assert metric.source or name == "accuracy"
-    per_image = [m.name for m in METRICS.values() if isinstance(m, PerImage)]
+    per_image = [m.name for m in declared().values() if isinstance(m, PerImage)]
     assert {"accuracy", "nll", "brier"} <= set(per_image)
 
 
@@ -445,7 +449,7 @@ def test_nothing_here_imports_torch() -> None:
 def test_drawn_hits_are_those_that_the_model_expects(grouped: bool) -> None:
     sample = simulated(8, 1000, scale=0.6)
     codes = np.arange(1000) // 20 if grouped else None
-    bins = Sample(sample.log_probs, sample.labels, codes).equal_width
+    bins = made(sample.log_probs, sample.labels, groups=codes).once(equal_width_bins)
     for drawn, gaps in ((bins.floor, 0 * bins.counts), (bins.draw(0.1 * bins.counts), 0.1)):
         middle = bins.expected + (gaps if np.ndim(gaps) else gaps * bins.counts)
         inside = (bins.counts > 20) & (middle < 0.9 * bins.counts)

@@ -95,7 +95,7 @@ def test_a_data_set_says_what_it_is_and_on_what_terms(name):
 @pytest.mark.parametrize("name", [name for name in DATASETS if name[-1] not in ":/"])
 def test_a_data_set_can_be_read_and_cut_or_says_what_is_missing(name, tmp_path):
     try:
-        samples = DATASETS[name].samples(tmp_path)
+        samples = DATASETS[name].read(tmp_path)
     except InputError as error:
         missing = str(error)
     else:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.api import InputError, Samples
+from benchmark.api import Images, InputError
 from benchmark.plan import folds
 
 KVASIR = [41, 53, 646, 1148, 1009, 1002, 989, 403, 260, 6, 9, 131, 1028, 999, 391, 764, 35, 201]
@@ -14,8 +14,8 @@ KVASIR += [11, 443, 28, 133, 932]
 
 def make(labels, groups=None, split=None, classes=None):
     labels = np.asarray(labels)
-    return Samples(
-        images=np.zeros((len(labels), 1, 1, 1), np.uint8),
+    return Images(
+        inputs=np.zeros((len(labels), 1, 1, 1), np.uint8),
         labels=labels,
         classes=tuple(f"c{i}" for i in range(classes or labels.max() + 1)),
         ids=np.array([str(i) for i in range(len(labels))]),

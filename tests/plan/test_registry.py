@@ -1,8 +1,10 @@
+import importlib
+import sys
 import textwrap
 
 import pytest
 
-from benchmark.api import InputError
+from benchmark.api import InputError, plugins
 from benchmark.plan import registry
 from tests import bundled
 
@@ -23,12 +25,9 @@ def own_plugins(tmp_path, monkeypatch):
 
 
 def _remount():
-    import importlib
-
-    for name in ("benchmark.methods", "benchmark.datasets"):
-        importlib.reload(importlib.import_module(name))
-    for found in (registry.methods, registry.calibrators, registry.datasets):
-        found.cache_clear()
+    for name in plugins.FOLDERS:
+        importlib.reload(importlib.import_module(f"benchmark.{name}"))
+    plugins.clear()
 
 
 def names(text):
@@ -134,7 +133,7 @@ def test_a_method_is_one_file(own_plugins):
                           recipe=Squared()),)
         """,
     )
-    registry.mount(str(folder))
+    plugins.mount(str(folder))
     assert names("squared[power=3]") == ["squared[power=3]"]
     assert "squared" in names("all")
 
@@ -148,7 +147,7 @@ def test_duplicate_broken_and_wrong_plugins_are_named(own_plugins):
         METHODS = (Method(name="focal", summary="", paper=""),)
         """,
     )
-    registry.mount(str(folder))
+    plugins.mount(str(folder))
     with pytest.raises(InputError, match="two plug-ins define the method 'focal'"):
         registry.methods()
     write("methods/again.py", "import nothing_of_that_name")
@@ -162,12 +161,9 @@ def test_duplicate_broken_and_wrong_plugins_are_named(own_plugins):
 
 
 def _remount_with(folder):
-    import importlib
-    import sys
-
     sys.modules.pop("benchmark.methods.again", None)
     importlib.invalidate_caches()
-    registry.mount(str(folder))
+    plugins.mount(str(folder))
 
 
 def test_a_preset_s_parameters_hold_unless_others_are_typed():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
 import pandas as pd
 
-from benchmark.results.predictions import Predictions
+from benchmark.api import Origin, Predictions
 
 # method: (temperature of the logits, signal, training cost, inference cost)
 METHODS = {
@@ -59,8 +60,9 @@ def predictions(
                 for k in range(folds):
                     part = np.arange(images) % folds == k
                     made.append(Predictions(
-                        preset="standard", dataset=dataset, backbone=backbone, method=method,
-                        fold=f"{k + 1}/{folds}", seed=seed,
+                        origin=Origin(preset="standard", dataset=dataset, backbone=backbone,
+                                      method=method,
+                        fold=f"{k + 1}/{folds}", seed=seed),
                         classes=tuple(f"class {c}" for c in range(classes)),
                         ids=np.array([f"image-{i:05d}" for i in np.flatnonzero(part)]),
                         labels=labels[part], log_probs=log_probs[part],
@@ -71,20 +73,18 @@ def predictions(
 def costs(made: list[Predictions], hardware="2 x Xeon 2.8 GHz") -> pd.DataFrame:
     rows = []
     for p in made:
-        _, _, training, inference = METHODS.get(p.method, (1, 1, 1, 1))
-        jitter = 1 + 0.01 * math.sin(len(p.method) + int(p.fold[0] == "1"))
+        _, _, training, inference = METHODS.get(p.origin.method, (1, 1, 1, 1))
+        jitter = 1 + 0.01 * math.sin(len(p.origin.method) + int(p.origin.fold[0] == "1"))
         for metric, value in {
             "train_seconds": 412.0 * training * jitter,
             "predict_images_per_second": 1830.0 * inference * jitter,
             "parameters": 11_180_103.0,
             "predict_flops_per_image": 1.82e9,
             "host_memory_mib": 913.0,
-            "fits": 5.0 if p.method == "deep-ensemble" else 1.0,
+            "fits": 5.0 if p.origin.method == "deep-ensemble" else 1.0,
         }.items():
-            rows.append({
-                "preset": p.preset, "dataset": p.dataset, "backbone": p.backbone,
-                "method": p.method, "fold": p.fold, "seed": p.seed, "metric": metric,
-                "value": value, "hardware": hardware,
+            rows.append(dataclasses.asdict(p.origin) | {
+                "metric": metric, "value": value, "hardware": hardware,
             })  # fmt: skip
     return pd.DataFrame(rows)
 

@@ -64,7 +64,6 @@ def test_best_follows_the_direction_and_skips_what_is_absent():
     [board] = make_boards(tables(ranks(a=(1.0, "a"), b=(2.0, "a")), frame), EMPTY, "a")
     assert board.best("accuracy").method == "b"
     assert board.best("nll").method == "a"
-    assert board.best("unknown_score") is None
 
 
 def test_ratio_uses_the_replicates_that_both_have():

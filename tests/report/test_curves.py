@@ -3,9 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from benchmark.api import Origin, Predictions
 from benchmark.report.board import Block
 from benchmark.report.curves import by_method, reliability, replicate_scores, risk_coverage
-from benchmark.results.predictions import Predictions
 
 
 def make(confidence, correct, fold="official", seed=0, method="m"):
@@ -14,7 +14,7 @@ def make(confidence, correct, fold="official", seed=0, method="m"):
     with np.errstate(divide="ignore"):
         log_probs = np.log(np.stack([confidence, 1 - confidence], 1))
     return Predictions(
-        preset="p", dataset="d", backbone="b", method=method, fold=fold, seed=seed,
+        origin=Origin(preset="p", dataset="d", backbone="b", method=method, fold=fold, seed=seed),
         classes=("x", "y"), ids=np.arange(len(confidence)).astype(str),
         labels=1 - np.asarray(correct, int), log_probs=log_probs,
     )  # fmt: skip
@@ -90,4 +90,4 @@ def test_by_method_takes_its_block_alone():
     folds = ("2/3", "10/3", "1/3", "3/3", "1/5", "official", "draw-0")
     all_of_them = [make([0.8], [1], f) for f in folds]
     found = by_method(all_of_them, Block("p", "d", "b", "3 folds"))
-    assert [p.fold for p in found["m"]] == ["1/3", "2/3", "3/3", "10/3"]
+    assert [p.origin.fold for p in found["m"]] == ["1/3", "2/3", "3/3", "10/3"]

@@ -155,9 +155,12 @@ def test_seeds_are_not_taken_for_independent_replicates():
             folds=1 if fold else 2, seeds=seeds,
         )  # fmt: skip
         if fold:
-            made = [dataclasses.replace(p, fold=fold.format(p.seed)) for p in made]
+            made = [p.at(fold=fold.format(p.origin.seed)) for p in made]
         if fold and "draw" in fold:
-            made = [dataclasses.replace(p, seed=0, ids=np.char.add(p.fold, p.ids)) for p in made]
+            made = [
+                dataclasses.replace(p.at(seed=0), ids=np.char.add(p.origin.fold, p.ids))
+                for p in made
+            ]
         [board] = make_boards(summarise(made, METRICS), pd.DataFrame(), "cross-entropy")
         return draw_block(board, made)[-1].caption
 

@@ -97,8 +97,8 @@ def test_intervals_say_what_they_cover(folds, seeds, value, training):
     if folds == "official":
         made = [dataclasses.replace(p, fold="official") for p in made]
     if folds == "draw":
-        made = [dataclasses.replace(p, fold=f"draw-{p.seed}", seed=0) for p in made]
-        made = [dataclasses.replace(p, ids=np.char.add(f"{p.fold}-", p.ids)) for p in made]
+        made = [p.at(fold=f"draw-{p.origin.seed}", seed=0) for p in made]
+        made = [dataclasses.replace(p, ids=np.char.add(f"{p.origin.fold}-", p.ids)) for p in made]
     tables = summarise(made, METRICS)
     boards = make_boards(tables, pd.DataFrame(), "cross-entropy")
     text = markdown(boards, tables)

@@ -16,10 +16,10 @@ from scipy import stats as distributions
 from statsmodels.stats.multitest import multipletests
 
 from benchmark import statistics as stats
-from benchmark.api import InputError
-from benchmark.measures import metrics
-from benchmark.measures.floor import Groups
-from benchmark.results.predictions import Predictions
+from benchmark.api import InputError, Origin, Predictions
+from benchmark.measures.bins import Groups
+from benchmark.measures.declared import metrics as declared
+from benchmark.measures.declared import ranked, score
 from benchmark.statistics import comparison, intervals
 from benchmark.statistics.blocks import Block
 from benchmark.statistics.tables import Estimates, _letters, resampled_ece
@@ -57,12 +57,14 @@ def made(
                 mine = folds_of == number
                 out.append(
                     Predictions(
-                        preset="standard",
-                        dataset=dataset,
-                        backbone="resnet50",
-                        method=method,
-                        fold=fold,
-                        seed=seed,
+                        origin=Origin(
+                            preset="standard",
+                            dataset=dataset,
+                            backbone="resnet50",
+                            method=method,
+                            fold=fold,
+                            seed=seed,
+                        ),
                         classes=tuple(map(str, range(classes))),
                         ids=np.array([f"image {i:04}" for i in np.flatnonzero(mine)]),
                         labels=labels[mine],
@@ -94,20 +96,20 @@ def test_scores_are_tidy_and_pooled_within_each_seed() -> None:
     assert list(frame.columns) == columns
     assert len(frame) == 3 * 2 * (5 + 1) * 3
     pooled = row(frame, method="good", fold="pooled", seed=1, metric="ece")["value"]
-    own = [p for p in predictions if p.method == "good" and p.seed == 1]
+    own = [p for p in predictions if p.origin.method == "good" and p.origin.seed == 1]
     whole = replace(
         own[0],
         labels=np.concatenate([p.labels for p in own]),
         log_probs=np.concatenate([p.log_probs for p in own]),
     )
-    assert pooled == pytest.approx(metrics.score(whole, ["ece"])["ece"])
+    assert pooled == pytest.approx(score(whole, ["ece"])["ece"])
     per_fold = frame[(frame["method"] == "good") & (frame["fold"] != "pooled")]
     # Small parts bias the error upwards.
     assert per_fold[per_fold["metric"] == "ece"]["value"].mean() > pooled
 
 
 def test_scores_of_an_unfinished_seed_are_not_pooled() -> None:
-    frame = stats.scores([p for p in made(THREE, FIVE) if p.fold != "3/5"], QUICK)
+    frame = stats.scores([p for p in made(THREE, FIVE) if p.origin.fold != "3/5"], QUICK)
     assert "pooled" not in set(frame["fold"])
     assert set(frame["fold"]) == {"1/5", "2/5", "4/5", "5/5"}
 
@@ -142,7 +144,7 @@ def test_all_metrics_in_all_designs() -> None:
     ]
     tables = stats.summarise([p for design in designs for p in design])
     values = tables.values
-    assert len(values) == 4 * 3 * sum(not m.needs_posterior for m in metrics.METRICS.values())
+    assert len(values) == 4 * 3 * sum(not m.needs_posterior for m in declared().values())
     known = values.dropna(subset=["low"])
     assert (known["low"] <= known["value"] + 1e-12).all()
     assert (known["value"] <= known["high"] + 1e-12).all()
@@ -196,7 +198,9 @@ def test_equal_methods_cannot_be_told_apart() -> None:
 
 def test_the_ensemble_is_compared_replicate_by_replicate() -> None:
     single = made(THREE, seeds=(0, 1, 2))
-    once = [replace(p, method="ensemble") for p in single if p.method == "good" and p.seed == 0]
+    once = [
+        p.at(method="ensemble") for p in single if p.origin.method == "good" and p.origin.seed == 0
+    ]
     tables = stats.summarise(single + once, QUICK)
     assert "ensemble" not in set(tables.values["method"])
     assert any("ensemble" in note and "1 of 3 replicates" in note for note in tables.notes)
@@ -211,7 +215,7 @@ def test_several_seeds_are_averaged_and_widen_the_interval() -> None:
         own = frame[(frame["method"] == "good") & (frame["metric"] == metric)]
         assert found["value"] == pytest.approx(own[own["fold"] == "pooled"]["value"].mean())
         assert found["replicates"] == 3
-        alone = stats.summarise([p for p in predictions if p.seed == 0], QUICK)
+        alone = stats.summarise([p for p in predictions if p.origin.seed == 0], QUICK)
         lonely = row(alone.values, method="good", metric=metric)
         assert np.isfinite(found["training_low"])
         assert np.isnan(lonely["training_low"])
@@ -249,7 +253,7 @@ def test_an_infinite_loss_is_shown_and_ranked_last() -> None:
     predictions = made(THREE, FIVE)
     spoiled = []
     for p in predictions:
-        if p.method == "good" and p.fold == "1/5":
+        if p.origin.method == "good" and p.origin.fold == "1/5":
             log_probs = p.log_probs.copy()
             log_probs[0, p.labels[0]] = -np.inf
             p = replace(p, log_probs=log_probs)
@@ -268,14 +272,12 @@ def test_intervals_stay_in_the_metrics_range() -> None:
     predictions = made({"cross-entropy": 4.0, "good": 2.0}, FIVE, n=100)
     sure = [
         replace(p, log_probs=special.log_softmax(40.0 * np.eye(4)[p.labels], axis=1))
-        if p.fold in ("1/5", "2/5", "3/5", "4/5")
+        if p.origin.fold in ("1/5", "2/5", "3/5", "4/5")
         else p
         for p in predictions
     ]
     values = stats.summarise(sure).values.dropna(subset=["training_low"])
-    lowest, highest = (
-        values["metric"].map(lambda m, e=e: metrics.METRICS[m].range[e]) for e in (0, 1)
-    )
+    lowest, highest = (values["metric"].map(lambda m, e=e: declared()[m].range[e]) for e in (0, 1))
     assert (values["training_low"] >= lowest).all()
     assert (values["training_high"] <= highest).all()
     accuracy = values[values["metric"] == "accuracy"]
@@ -286,7 +288,7 @@ def test_intervals_stay_in_the_metrics_range() -> None:
         replace(p, seed=0, log_probs=special.log_softmax(40.0 * np.eye(4)[p.labels], axis=1))
         for p in two
     ]
-    two += [replace(p, method="other") for p in made({"cross-entropy": 1.0}, seeds=(0, 1), n=100)]
+    two += [p.at(method="other") for p in made({"cross-entropy": 1.0}, seeds=(0, 1), n=100)]
     tables = stats.summarise(two, QUICK)
     assert (
         (tables.pairs["high"] - tables.pairs["low"])[tables.pairs["metric"] == "accuracy"]
@@ -338,24 +340,30 @@ def test_errors_in_few_groups_are_marked() -> None:
 
 
 def test_incomplete_and_missing_methods_are_named() -> None:
-    predictions = [p for p in made(THREE, FIVE) if not (p.method == "other" and p.fold == "2/5")]
+    predictions = [
+        p for p in made(THREE, FIVE) if not (p.origin.method == "other" and p.origin.fold == "2/5")
+    ]
     tables = stats.summarise(predictions, QUICK, against="absent")
     assert set(tables.values["method"]) == {"cross-entropy", "good"}
     assert tables.notes[0].startswith("other is left out of data, resnet50")
     assert "4 of 5 replicates" in tables.notes[0]
     assert any("absent is missing or incomplete" in note for note in tables.notes)
     assert set(tables.pairs["reference"]) <= {"cross-entropy", "good"}
-    nothing = stats.summarise([p for p in made(THREE, FIVE) if p.fold == "1/5"], QUICK)
+    nothing = stats.summarise([p for p in made(THREE, FIVE) if p.origin.fold == "1/5"], QUICK)
     assert nothing.values.empty
     assert len(nothing.notes) == 3
 
 
 def test_an_extra_or_unfinished_fit_costs_no_method() -> None:
     predictions = made(THREE, FIVE, (0, 1))
-    begun = [p for p in predictions if p.seed == 0]
-    begun += [p for p in predictions if p.seed == 1 and p.method == "good" and p.fold == "1/5"]
-    extra = [p for p in predictions if p.seed == 0 or p.method == "good"]
-    alone = stats.summarise([p for p in predictions if p.seed == 0], QUICK)
+    begun = [p for p in predictions if p.origin.seed == 0]
+    begun += [
+        p
+        for p in predictions
+        if p.origin.seed == 1 and p.origin.method == "good" and p.origin.fold == "1/5"
+    ]
+    extra = [p for p in predictions if p.origin.seed == 0 or p.origin.method == "good"]
+    alone = stats.summarise([p for p in predictions if p.origin.seed == 0], QUICK)
     for some, folds in ((begun, 1), (extra, 5)):
         tables = stats.summarise(some, QUICK)
         pd.testing.assert_frame_equal(tables.values, alone.values)
@@ -365,16 +373,16 @@ def test_an_extra_or_unfinished_fit_costs_no_method() -> None:
     both = stats.summarise(predictions, QUICK)
     assert set(both.values["replicates"]) == {10}
     # What all but one method have stays, and that one goes.
-    most = [p for p in predictions if p.method != "other" or p.seed == 0]
+    most = [p for p in predictions if p.origin.method != "other" or p.origin.seed == 0]
     tables = stats.summarise(most, QUICK)
     assert set(tables.values["method"]) == {"cross-entropy", "good"}
     assert set(tables.values["replicates"]) == {10}
-    begun += [replace(p, method="late") for p in begun if p.seed == 1]
+    begun += [p.at(method="late") for p in begun if p.origin.seed == 1]
     notes = stats.summarise(begun, QUICK).notes
     assert any("late is left out" in note and "0 of 5 replicates" in note for note in notes)
     # Two methods with a seed of their own each: the seed in common stays.
-    two = [p for p in made(THREE, seeds=(0, 1, 2)) if p.method != "other"]
-    two = [p for p in two if p.seed != {"cross-entropy": 1, "good": 2}[p.method]]
+    two = [p for p in made(THREE, seeds=(0, 1, 2)) if p.origin.method != "other"]
+    two = [p for p in two if p.origin.seed != {"cross-entropy": 1, "good": 2}[p.origin.method]]
     assert set(stats.summarise(two, QUICK).values["method"]) == {"cross-entropy", "good"}
 
 
@@ -461,7 +469,8 @@ def test_effect_sizes() -> None:
     predictions = made({"cross-entropy": 1.5, "good": 1.0}, groups=30)
     pairs = stats.summarise(predictions, [*QUICK, "auc"]).pairs
     one, other = (
-        -p.log_probs[np.arange(200), p.labels] for p in sorted(predictions, key=lambda p: p.method)
+        -p.log_probs[np.arange(200), p.labels]
+        for p in sorted(predictions, key=lambda p: p.origin.method)
     )
     nll = row(pairs, metric="nll", method="good", reference="cross-entropy")
     expected = (other - one).mean() / (other - one).std(ddof=1)
@@ -481,7 +490,7 @@ def test_letters_of_equal_methods_seldom_differ() -> None:
     false = 0
     for _ in range(200):
         estimates = {}
-        for name in comparison.RANKED:
+        for name in ranked():
             value = generator.normal(size=5)
             ends = value[:, None] - value - half, value[:, None] - value + half
             estimates[name] = Estimates(
@@ -492,9 +501,9 @@ def test_letters_of_equal_methods_seldom_differ() -> None:
 
 
 def test_resampled_errors_lie_around_the_observed_one() -> None:
-    sample = metrics.Sample.of(made({"cross-entropy": 1.0})[0])
+    sample = made({"cross-entropy": 1.0})[0]
     drawn = resampled_ece(sample, boot_of(np.arange(200)))
-    assert drawn.mean() == pytest.approx(metrics.METRICS["ece"].value(sample))
+    assert drawn.mean() == pytest.approx(declared()["ece"].value(sample))
     assert drawn.std() > 0.005
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmark.coverage import Cell, Model
 from scipy import stats as distributions
 
 from benchmark import coverage
-from benchmark.coverage import Cell, Model
 
 SETS = 50
 

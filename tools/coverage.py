@@ -1,6 +1,6 @@
 """Do the intervals cover what they say? Simulated truth, set against the project's own code.
 
-    python -m benchmark.coverage --sets 4000 --jobs 1
+    python -m tools.coverage --sets 4000 --jobs 1
 
 Each simulated set holds two methods' predictions for the same images, from a model of which the
 true values of every measure are known by integration. The table is written to
@@ -24,9 +24,11 @@ from scipy import special
 from scipy import stats as distributions
 from scipy.optimize import brentq
 
-from benchmark.api import IntArray
-from benchmark.measures.floor import Bins, Floats, floor_draws, noise_floor
-from benchmark.measures.metrics import METRICS, Binned, Sample, equal_width
+from benchmark.api import BlockKey, Floats, IntArray, Predictions
+from benchmark.measures.bins import Bins, equal_width, equal_width_bins
+from benchmark.measures.declared import metrics
+from benchmark.measures.inversion import floor_draws, noise_floor
+from benchmark.measures.kinds import Binned
 from benchmark.statistics.blocks import Block
 from benchmark.statistics.intervals import Bootstrap
 from benchmark.statistics.tables import FEW_ERRORS, estimate, invert
@@ -218,7 +220,7 @@ def _true_ece(said: Floats, probability: Floats, weights: Floats) -> float:
 
 def draw(
     cell: Cell, models: Sequence[Model], generator: np.random.Generator
-) -> tuple[dict[str, tuple[Sample, ...]], IntArray | None]:
+) -> tuple[dict[str, tuple[Predictions, ...]], IntArray | None]:
     """One simulated set: the samples of both methods, and the groups of their images."""
     n = cell.images
     groups = None
@@ -233,7 +235,7 @@ def draw(
         common = generator.standard_normal(GROUPS)[groups]
         known = np.sqrt(SHARED) * common + np.sqrt(1 - SHARED) * known
     luck = generator.standard_normal(n)
-    samples: dict[str, tuple[Sample, ...]] = {}
+    samples: dict[str, tuple[Predictions, ...]] = {}
     for method, model in zip(METHODS, models):
         own = np.sqrt(0.8) * known + np.sqrt(0.2) * generator.standard_normal(n)
         own_luck = np.sqrt(0.6) * luck + np.sqrt(0.4) * generator.standard_normal(n)
@@ -242,7 +244,9 @@ def draw(
         log_probs = np.repeat(np.log((1 - said) / (CLASSES - 1))[:, None], CLASSES, axis=1)
         # All labels are 0; a wrong prediction names class 1.
         log_probs[np.arange(n), np.where(right, 0, 1)] = np.log(said)
-        samples[method] = (Sample(log_probs, np.zeros(n, dtype=int), groups),)
+        samples[method] = (
+            Predictions(log_probs=log_probs, labels=np.zeros(n, dtype=int), groups=groups),
+        )
     return samples, groups
 
 
@@ -255,7 +259,7 @@ def simulate(cell: Cell, sets: int, seed: int) -> dict[str, float]:
         methods a histogram of the noise floor's p-values in tenths.
     """
     models = [Model(side, cell.accuracy, cell.grouped) for side in cell.sides]
-    ece = METRICS["ece"]
+    ece = metrics()["ece"]
     assert isinstance(ece, Binned)
     counts: dict[str, float] = {"sets": 0}
 
@@ -267,7 +271,7 @@ def simulate(cell: Cell, sets: int, seed: int) -> dict[str, float]:
         generator = np.random.default_rng([seed, number])
         samples, groups = draw(cell, models, generator)
         block = Block(
-            key=("simulated", cell.name, "", "official"),
+            key=BlockKey("simulated", cell.name, "", "official"),
             methods=METHODS,
             replicates=(("official", 0),),
             samples=samples,
@@ -285,7 +289,7 @@ def simulate(cell: Cell, sets: int, seed: int) -> dict[str, float]:
         counts["sets"] += 1
         for name in MEASURES:
             truth = [model.truth[name] for model in models]
-            found = estimate(block, METRICS[name], boot, inverted, 0.05)
+            found = estimate(block, metrics()[name], boot, inverted, 0.05)
             for column, method in enumerate(METHODS):
                 covered = found.low[column] <= truth[column] <= found.high[column]
                 add(f"cover {name} {method}", covered)
@@ -294,7 +298,7 @@ def simulate(cell: Cell, sets: int, seed: int) -> dict[str, float]:
             add(f"reject {name} d", found.p(0.05)[0, 1] < 0.05)
         for model, method in zip(models, METHODS):
             if not model.side.ece:
-                bins: Bins = samples[method][0].equal_width
+                bins: Bins = samples[method][0].once(equal_width_bins)
                 p = noise_floor(floor_draws([bins], ece.of), ece.value(samples[method][0])).p
                 add(f"p {method} {min(int(p * 10), 9)}", 1)
                 add(f"p05 {method}", p <= 0.05)
@@ -328,7 +332,7 @@ def table(folder: Path) -> str:
     lines = [
         "# Do the intervals cover what they say?",
         "",
-        "Written by `python -m benchmark.coverage`. Each row is one setting: two methods with the",
+        "Written by `python -m tools.coverage`. Each row is one setting: two methods with the",
         "same images, from a model of which the true values are known. Numbers are the percentage",
         "of simulated sets whose 95 % interval covers the truth: for the first and second method,",
         "and for their paired difference. *Sets* is how many were simulated; with 4000, chance",
@@ -337,7 +341,7 @@ def table(folder: Path) -> str:
         "",
         "Simulated, with one seed each:",
         f"{_names(MEASURES)}. Not simulated:",
-        f"{_names(m for m in METRICS if m not in MEASURES)};",
+        f"{_names(m for m in metrics() if m not in MEASURES)};",
         "nor intervals over several seeds, over training, and of ranks. With groups the noise",
         "floor's p-values are conservative: p ≤ 0.05 in under 5 % of sets, where unmarked.",
         "",
