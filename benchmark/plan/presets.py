@@ -166,4 +166,7 @@ PAPER = Preset(
     parameters={"consensus": "logits"},
 )
 
+REFERENCE = "cross-entropy"
+"""The method that others are compared with, where it is there and nothing else is asked for."""
+
 PRESETS = {preset.name: preset for preset in (QUICK, STANDARD, PAPER)}

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from benchmark.api import InputError
-from benchmark.evaluation.prediction_files import PredictionFile, read
+from benchmark.evaluation.check import Checked
+from benchmark.evaluation.sources import from_file as read
 
 LOGITS = np.array([[2.0, 0.0, -1.0], [0.0, 3.0, 0.0], [1.0, 1.0, 1.5], [0.0, 0.0, 0.0]])
 PROBS = np.exp(LOGITS) / np.exp(LOGITS).sum(1, keepdims=True)
@@ -43,7 +44,7 @@ def said(path: Path) -> str:
     return message
 
 
-def same(file: PredictionFile, probs: Any = PROBS) -> None:
+def same(file: Checked, probs: Any = PROBS) -> None:
     np.testing.assert_allclose(np.exp(file.test.log_probs), probs, atol=1e-12)
     assert file.test.labels.tolist() == LABELS[: len(probs)].tolist()
 
