@@ -27,9 +27,7 @@ class Folder(Dataset):
         parts = [path.name for path in _folders(folder)]
         official = {"train", "test"} <= set(parts) <= set(PART_NAMES)
         tops = _folders(folder)
-        groups = (
-            [(PART_NAMES[top.name], c) for top in tops for c in _folders(top)] if official else []
-        )
+        groups = [(PART_NAMES[top.name], c) for top in tops if official for c in _folders(top)]
         where = groups or [("", c) for c in tops]
         classes = sorted({path.name for _, path in where})
         found = [

@@ -18,14 +18,14 @@ def same_classes(methods: Sequence[Checked]) -> tuple[str, ...]:
         InputError: two name them differently.
     """
     numbers = tuple(map(str, range(methods[0].test.log_probs.shape[1])))
-    named = [m for m in methods if m.classes not in (None, numbers)]
+    named = [m for m in methods if m.test.classes not in ((), numbers)]
     for other in named[1:]:
-        if other.classes != named[0].classes:
+        if other.test.classes != named[0].test.classes:
             raise InputError(
                 f"{named[0].where} and {other.where} name their classes differently, or in "
                 "another order"
             )
-    return named[0].classes or numbers if named else numbers
+    return named[0].test.classes if named else numbers
 
 
 def same_images(methods: Sequence[Checked]) -> tuple[list[StrArray], dict[str, str] | None]:
@@ -61,17 +61,17 @@ def same_images(methods: Sequence[Checked]) -> tuple[list[StrArray], dict[str, s
 
 
 def _ids(methods: Sequence[Checked]) -> list[StrArray]:
-    named = [(m, m.test.ids) for m in methods if m.test.ids is not None]
+    named = [m for m in methods if len(m.test.ids)]
     if not named:
-        return [np.array([f"{i:08d}" for i in range(len(m.test.labels))]) for m in methods]
-    known, names = named[0]
+        return [np.array([f"{i:08d}" for i in range(len(m.test))]) for m in methods]
+    names = named[0].test.ids
     for method in methods:
-        if method.test.ids is None and not all(np.array_equal(names, ids) for _, ids in named):
+        if method not in named and not all(np.array_equal(names, m.test.ids) for m in named):
             raise InputError(
-                f"{method.where} names no images, and {known.where} and others have theirs in "
+                f"{method.where} names no images, and {named[0].where} and others have theirs in "
                 "different orders: add ids to it"
             )
-    return [names if m.test.ids is None else m.test.ids for m in methods]
+    return [m.test.ids if m in named else names for m in methods]
 
 
 def _by_image(ids: StrArray, values: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import log_softmax, logsumexp
 
-from benchmark.api import Floats, InputError, IntArray, StrArray
+from benchmark.api import Floats, InputError, IntArray, Predictions, StrArray
 from benchmark.evaluation.understand import Named, PartColumns, Understood
 
 TOLERANCE = 1e-4
@@ -23,40 +23,19 @@ Classes = tuple[str, ...] | None
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
-    """A test or a calibration part, checked.
-
-    Attributes:
-        log_probs: ``(n, classes)`` natural logarithms; minus infinity for a probability of zero.
-        labels: ``(n,)`` indices of the true classes.
-        ids: ``(n,)`` names of the images, or None.
-        groups: ``(n,)`` what images hang together, or None.
-        posterior: ``(n, classes)`` the true probabilities, or None.
-    """
-
-    log_probs: Floats
-    labels: IntArray
-    ids: StrArray | None
-    groups: StrArray | None
-    posterior: Floats | None = None
-
-
-@dataclass(frozen=True, eq=False)
 class Checked:
     """The predictions of one method, checked.
 
     Attributes:
         where: the file that they come from; what messages call them, if they come from memory.
-        test: what is measured.
+        test: what is measured; ids and classes are empty where they have no names.
         calibration: what calibrators are fitted on, or None.
-        classes: names of the classes, or None.
         unused: keys, columns or rows that were not read.
     """
 
     where: Path | str
-    test: Part
-    calibration: Part | None
-    classes: Classes
+    test: Predictions
+    calibration: Predictions | None
     unused: tuple[str, ...]
 
 
@@ -79,10 +58,10 @@ def check(where: Path | str, given: Understood) -> Checked:
         width, other = test.log_probs.shape[1], calibration.log_probs.shape[1]
         if width != other:
             raise InputError(f"{width} classes in the test part, {other} in the calibration part")
-    return Checked(where, test, calibration, given.classes, given.unused)
+    return Checked(where, test, calibration, given.unused)
 
 
-def check_part(given: PartColumns, classes: Classes) -> Part:
+def check_part(given: PartColumns, classes: Classes) -> Predictions:
     """A part of which everything fits together.
 
     Raises:
@@ -107,7 +86,13 @@ def check_part(given: PartColumns, classes: Classes) -> Part:
                 f"{given.ids.name}: {str(ids[first])!r} in {given.place(first)} occurs a second "
                 "time"
             )
-    return Part(log_probs, labels, ids, groups)
+    return Predictions(
+        log_probs=log_probs,
+        labels=labels,
+        classes=classes or (),
+        ids=np.array([], dtype=str) if ids is None else ids,
+        groups=groups,
+    )
 
 
 def _refuse(given: PartColumns, named: Named, bad: Any, why: str, form: str = "") -> None:

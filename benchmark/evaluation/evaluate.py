@@ -6,8 +6,7 @@ import dataclasses
 import hashlib
 import platform
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -119,12 +118,15 @@ def evaluate(
     if not name.strip():
         raise InputError("the name of the data set is empty: name it")
     chosen = [] if calibrate is None else _calibrators(calibrate)
-    given = {"probs": probs, "logits": logits, "log_probs": log_probs}
-    arrays = {
-        "labels": labels, "ids": ids, "groups": groups, "classes": classes,
-        "calibration": calibration,
-    }  # fmt: skip
-    methods = _read(predictions, given, arrays)
+    methods = _methods(
+        predictions,
+        {"probs": probs, "logits": logits, "log_probs": log_probs},
+        labels=labels,
+        ids=ids,
+        groups=groups,
+        classes=classes,
+        calibration=calibration,
+    )
     measured, definitions = _predictions(methods, chosen, name)
     names = tuple(p.origin.method for p in measured)
     if against is None:
@@ -138,20 +140,17 @@ def evaluate(
                 f"{', '.join(unknown)}: only where the true probabilities are known, which no "
                 "file holds"
             )
-    folder = None if out is None else _report_folder(Path(out))
+    folder = None if out is None else _folder(out)
     tables = stats.summarise(measured, metrics=metrics, against=against, alpha=alpha)
     scores = _scores(tables.values, metrics)
     if folder is not None:
         from benchmark import report  # nothing of it is needed for the numbers
         from benchmark.results.store import write_atomically
 
-        provenance = {"command": command, **_digests(methods.values()), **_environment()}
         table = scores.to_csv(index=False, lineterminator="\n")
-        with _writing(folder):
-            write_atomically(folder / "scores.csv", table.encode())
-            report.write(
-                folder, tables, measured, pd.DataFrame(), definitions, provenance, against, alpha
-            )
+        write_atomically(folder / "scores.csv", table.encode())
+        provenance, no_costs = _provenance(command, methods.values()), pd.DataFrame()
+        report.write(folder, tables, measured, no_costs, definitions, provenance, against, alpha)
     return Evaluation(
         methods=names,
         images=len(measured[0]),
@@ -170,33 +169,25 @@ def evaluate(
 # --- from what was given to methods ----------------------------------------------------------
 
 
-def _read(
-    predictions: Files | Mapping[str, Predictions],
-    scores: Mapping[str, Scores | None],
-    arrays: Mapping[str, Any],
+def _methods(
+    predictions: Files | Mapping[str, Predictions], scores: Mapping[str, Any], **others: Any
 ) -> dict[str, Checked]:
     kinds = [kind for kind, value in scores.items() if value is not None]
-    other = [key for key, value in arrays.items() if value is not None]
+    beside = [name for name, value in others.items() if value is not None]
     if isinstance(predictions, (str, Path)):
         predictions = [predictions]
-    if bool(predictions) + len(kinds) != 1:
+    if len(kinds) + bool(predictions) != 1:
         raise InputError(
-            "give predictions in one way: files, or Predictions, or one of probs, logits and "
-            "log_probs as arrays"
+            "give predictions in one way: files, or Predictions by name, or arrays as one of "
+            "probs, logits and log_probs"
         )
     if kinds:
-        if arrays["labels"] is None:
-            raise InputError(f"{kinds[0]} without labels: give the true classes of the images")
-        methods = sources.from_arrays(kinds[0], scores[kinds[0]], **arrays)
-    elif other:
-        raise InputError(f"{', '.join(other)}: only beside arrays; files hold their own")
-    elif isinstance(predictions, Mapping):
-        methods = sources.from_predictions(predictions)
-    else:
-        methods = sources.from_files([Path(path) for path in predictions])
-    if not methods:
-        raise InputError("no method: give the predictions of at least one")
-    return methods
+        return sources.from_arrays(kinds[0], scores[kinds[0]], **others)
+    if beside:
+        raise InputError(f"{', '.join(beside)}: only with arrays; files hold their own")
+    if isinstance(predictions, Mapping):
+        return sources.from_predictions(predictions)
+    return sources.from_files([Path(path) for path in predictions])
 
 
 def _calibrators(names: str | Sequence[str]) -> list[Calibrator]:
@@ -227,16 +218,14 @@ def _predictions(
         definitions.append({"name": name, "summary": summary, "paper": paper, "parameters": {}})
 
     for (name, method), own_ids in zip(methods.items(), ids):
-        plain = Predictions(
+        plain = dataclasses.replace(
+            method.test,
             origin=Origin(
                 preset=PRESET, dataset=dataset, backbone=BACKBONE, method=name, fold=FOLD
             ),
             classes=classes,
             ids=own_ids,
-            labels=method.test.labels,
-            log_probs=method.test.log_probs,
             groups=None if groups is None else np.array([groups[i] for i in own_ids.tolist()]),
-            posterior=method.test.posterior,
         )
         read = isinstance(method.where, Path)
         add(plain, f"Predictions read from {method.where}." if read else "Predictions in memory.")
@@ -289,38 +278,27 @@ def _scores(intervals: pd.DataFrame, metrics: Sequence[str] | None) -> pd.DataFr
 # --- the report ------------------------------------------------------------------------------
 
 
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"no report in {folder}: {error.strerror}") from error
-
-
-def _report_folder(folder: Path) -> Path:
+def _folder(path: str | Path) -> Path:
     """Make the folder, unless it is that of a run."""
     from benchmark.results import manifest
 
-    with _writing(folder):
+    folder = Path(path)
+    try:
         folder.mkdir(parents=True, exist_ok=True)
-        if (folder / manifest.NAME).exists():
-            raise InputError(
-                f"{folder} holds the results of a run; choose another folder for the report"
-            )
+    except OSError as error:
+        raise InputError(f"no report in {folder}: {error.strerror}") from error
+    if (folder / manifest.NAME).exists():
+        raise InputError(
+            f"{folder} holds the results of a run; choose another folder for the report"
+        )
     return folder
 
 
-def _digests(methods: Iterable[Checked]) -> dict[str, str]:
-    digests = {}
+def _provenance(command: str, methods: Iterable[Checked]) -> dict[str, str]:
+    """How the numbers were made: from which bytes, with which versions."""
+    said = {"command": command}
     for path in (m.where for m in methods if isinstance(m.where, Path)):
         with path.open("rb") as file:
-            digests[f"file {path}"] = f"SHA-256 {hashlib.file_digest(file, 'sha256').hexdigest()}"
-    return digests
-
-
-def _environment() -> dict[str, str]:
-    return {
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "benchmark": __version__,
-    }
+            said[f"file {path}"] = f"SHA-256 {hashlib.file_digest(file, 'sha256').hexdigest()}"
+    versions = {"numpy": np.__version__, "benchmark": __version__}
+    return said | {"python": platform.python_version()} | versions

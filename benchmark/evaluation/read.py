@@ -6,7 +6,7 @@ import csv
 import zipfile
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +35,23 @@ class Columns:
 
     Attributes:
         names: keys of an archive, or the header of a table.
-        get: the array of that name; text, with white space around it removed, if from a table.
+        load: the array of that name; text, with white space around it removed, if from a table.
         lines: ``(rows,)`` line of the file in which each row of a table ends; None for arrays.
     """
 
     names: tuple[str, ...]
-    get: Callable[[str], Column]
+    load: Callable[[str], Column]
     lines: IntArray | None = None
+    _read: set[str] = field(default_factory=set, init=False)
+
+    def __getitem__(self, name: str) -> Column:
+        self._read.add(name)
+        return self.load(name)
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """Those that nobody asked for, without the nameless one that pandas writes."""
+        return tuple(name for name in self.names if name and name not in self._read)
 
 
 def read(path: Path) -> Columns:
@@ -60,7 +70,16 @@ def read(path: Path) -> Columns:
 
 
 def _archive(path: Path) -> Columns:
-    def get(name: str) -> Column:
+    with path.open("rb") as stream:  # numpy itself would leave a file that is no archive open
+        try:
+            names = tuple(np.load(stream, allow_pickle=False).files)
+        except (*_DAMAGED, AttributeError):  # the array of an .npy file names no files
+            raise InputError(
+                "not an .npz archive (pickles are never read); write one with "
+                "numpy.savez(FILE, test_logits=..., test_labels=...)"
+            ) from None
+
+    def load(name: str) -> Column:
         try:
             with np.load(path, allow_pickle=False) as archive:
                 array = archive[name]
@@ -70,20 +89,7 @@ def _archive(path: Path) -> Columns:
             raise InputError(f"{name} is not a numpy array")
         return array
 
-    names = None
-    with path.open("rb") as stream:  # numpy itself would leave a file that is no archive open
-        try:
-            archive = np.load(stream, allow_pickle=False)
-            if isinstance(archive, np.lib.npyio.NpzFile):
-                names = tuple(archive.files)
-        except _DAMAGED:
-            pass
-    if names is None:
-        raise InputError(
-            "not an .npz archive (pickles are never read); write one with "
-            "numpy.savez(FILE, test_logits=..., test_labels=...)"
-        )
-    return Columns(names, get)
+    return Columns(names, load)
 
 
 def _table(path: Path) -> Columns:
@@ -109,7 +115,7 @@ def _table(path: Path) -> Columns:
             raise InputError(f"the column {name!r} occurs more than once")
     cells = dict(zip(header, zip(*rows)))
 
-    def get(name: str) -> Column:
+    def load(name: str) -> Column:
         return np.array([cell.strip() for cell in cells[name]])
 
-    return Columns(header, get, np.array(lines))
+    return Columns(header, load, np.array(lines))

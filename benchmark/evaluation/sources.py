@@ -14,7 +14,7 @@ import numpy as np
 from benchmark.api import InputError, Predictions
 from benchmark.evaluation.check import Checked, check
 from benchmark.evaluation.read import Columns, read
-from benchmark.evaluation.understand import Named, PartColumns, Understood, understand
+from benchmark.evaluation.understand import understand
 
 ONLY = "predictions"
 """What a method is called that was given as an array without a name."""
@@ -47,48 +47,31 @@ def from_file(path: Path) -> Checked:
             raise InputError(error.strerror or "cannot be read") from error
 
 
-def from_arrays(
-    kind: str,
-    scores: Any,
-    labels: Any,
-    ids: Any = None,
-    groups: Any = None,
-    classes: Any = None,
-    calibration: tuple[Any, Any] | None = None,
-) -> dict[str, Checked]:
+def from_arrays(kind: str, scores: Any, calibration: Any, **others: Any) -> dict[str, Checked]:
     """Methods by name, from arrays (or what numpy makes an array of).
 
     Args:
         kind: of the predictions: ``logits``, ``probs`` or ``log_probs``.
         scores: ``(n, classes)``, or such arrays by the names of methods.
-        labels: ``(n,)``, the same for all methods, like all below.
-        ids: ``(n,)`` names of the images.
-        groups: ``(n,)`` what images hang together.
-        classes: their names.
-        calibration: scores, of the same kind, and labels of the calibration part.
+        calibration: the like, and labels, of the calibration part; or None.
+        others: what all methods share, by the names that it has in an archive: ``labels``, ...
 
     Raises:
         InputError: something is missing, or cannot be right.
     """
     methods = scores if isinstance(scores, Mapping) else {ONLY: scores}
-    held_out, held_out_labels = calibration or (None, None)
+    if not methods:
+        raise InputError("no method: give the predictions of at least one")
+    held_out, others["calibration_labels"] = calibration or (None, None)
     if not isinstance(held_out, Mapping):
         held_out = dict.fromkeys(methods, held_out)
     checked = {}
     for name, own in methods.items():
-        given = {
-            kind: own,
-            "labels": labels,
-            "ids": ids,
-            "groups": groups,
-            "classes": classes,
-            f"calibration_{kind}": held_out.get(name),
-            "calibration_labels": held_out_labels,
-        }
+        given = {kind: own, f"calibration_{kind}": held_out.get(name), **others}
         arrays = {key: _array(value) for key, value in given.items() if value is not None}
         with _named(name):
             columns = Columns(tuple(arrays), arrays.__getitem__)
-            checked[str(name)] = check(name, understand(columns))
+            checked[name] = check(name, understand(columns))
     return checked
 
 
@@ -105,17 +88,17 @@ def from_predictions(predictions: Mapping[str, Predictions]) -> dict[str, Checke
     """
     checked = {}
     for name, p in predictions.items():
-        part = PartColumns(
-            kind="log_probs",
-            scores=Named("log_probs", p.log_probs),
-            labels=Named("labels", np.asarray(p.labels)),
-            ids=Named("ids", np.asarray(p.ids)) if len(p.ids) else None,
-            groups=None if p.groups is None else Named("groups", np.asarray(p.groups)),
-        )
-        with _named(name):
-            result = check(name, Understood(part, None, p.classes or None, ()))
-        test = dataclasses.replace(result.test, log_probs=p.log_probs, posterior=p.posterior)
-        checked[name] = dataclasses.replace(result, test=test)
+        [method] = from_arrays(
+            "log_probs",
+            {name: p.log_probs},
+            None,
+            labels=p.labels,
+            ids=p.ids if len(p.ids) else None,
+            groups=p.groups,
+            classes=p.classes or None,
+        ).values()
+        test = dataclasses.replace(method.test, log_probs=p.log_probs, posterior=p.posterior)
+        checked[name] = dataclasses.replace(method, test=test)
     return checked
 
 

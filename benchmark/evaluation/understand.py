@@ -21,25 +21,29 @@ SCORES = {
 }
 """Under which names an archive holds logits, probabilities or their natural logarithms."""
 
-LABELS, IDS, GROUPS = ("labels", "label", "targets"), ("ids", "id"), ("groups", "group")
-CLASSES = ("classes", "class_names")
+OTHERS = {
+    "labels": ("labels", "label", "targets"),
+    "ids": ("ids", "id"),
+    "groups": ("groups", "group"),
+}
+"""Under which names archives and tables hold the rest."""
+
+CLASSES, PART = ("classes", "class_names"), ("part", "split")
 PREFIXES = {
     "test": ("test_", ""),
     "calibration": tuple(f"{name}_" for name, part in PART_NAMES.items() if part == "calibration"),
 }
-"""What stands before those names, for each part."""
+"""What stands before the names of an archive, for each part."""
 
 COLUMNS = {
+    "": "probs",
     "logit_": "logits",
     "p_": "probs",
     "prob_": "probs",
     "log_p_": "log_probs",
     "log_prob_": "log_probs",
 }
-"""What the columns of a table start with; columns named as classes alone hold probabilities."""
-
-SPECIAL = {"label": LABELS, "id": IDS, "group": GROUPS, "part": ("part", "split")}
-"""The other columns of a table."""
+"""What the columns of a table start with; those named as classes alone hold probabilities."""
 
 
 class Named(NamedTuple):
@@ -66,15 +70,10 @@ class PartColumns:
     kind: str
     scores: Named
     labels: Named
-    ids: Named | None
-    groups: Named | None
+    ids: Named | None = None
+    groups: Named | None = None
     lines: IntArray | None = None
     columns: tuple[str, ...] = ()
-
-    @property
-    def named(self) -> tuple[Named, ...]:
-        """All that there is."""
-        return tuple(n for n in (self.scores, self.labels, self.ids, self.groups) if n is not None)
 
     def place(self, row: int, column: int | None = None) -> str:
         """Where in the file a value stands."""
@@ -126,29 +125,22 @@ def _arrays(columns: Columns) -> Understood:
     classes = None
     key = _one(columns.names, CLASSES)
     if key:
-        names = columns.get(key)
+        names = columns[key]
         if names.ndim != 1 or names.dtype.kind not in "iuU":
             raise InputError(f"{key}: give a list of names")
         classes = tuple(map(str, names.tolist()))
-    test = _arrays_of("test", columns)
-    labels = _one(columns.names, LABELS, PREFIXES["calibration"])
-    present = labels or _scores(columns.names, "calibration")
-    calibration = _arrays_of("calibration", columns) if present else None
-    parts = [part for part in (test, calibration) if part is not None]
-    used = {named.name for part in parts for named in part.named} | {key}
-    return Understood(test, calibration, classes, tuple(n for n in columns.names if n not in used))
+    parts = [_arrays_of(part, columns) for part in ("test", "calibration")]
+    assert parts[0] is not None
+    return Understood(parts[0], parts[1], classes, columns.unread)
 
 
-def _scores(names: Sequence[str], part: str) -> dict[str, str]:
-    keys = {kind: _one(names, spellings, PREFIXES[part]) for kind, spellings in SCORES.items()}
-    return {kind: key for kind, key in keys.items() if key}
-
-
-def _arrays_of(part: str, columns: Columns) -> PartColumns:
-    names, prefixes = columns.names, PREFIXES[part]
-    listed = ", ".join(names) or "none"
-    scores = _scores(names, part)
-    labels, ids, groups = (_one(names, spellings, prefixes) for spellings in (LABELS, IDS, GROUPS))
+def _arrays_of(part: str, columns: Columns) -> PartColumns | None:
+    names, prefixes, listed = columns.names, PREFIXES[part], ", ".join(columns.names) or "none"
+    keys = {kind: _one(names, spellings, prefixes) for kind, spellings in SCORES.items()}
+    scores = {kind: key for kind, key in keys.items() if key}
+    keys = {what: _one(names, spellings, prefixes) for what, spellings in OTHERS.items()}
+    if part == "calibration" and not scores and not keys["labels"]:
+        return None
     if not scores:
         raise InputError(
             f"no predictions of the {part} part; expected test_logits, test_probs or "
@@ -157,20 +149,11 @@ def _arrays_of(part: str, columns: Columns) -> PartColumns:
     if len(scores) > 1:
         raise InputError(f"both {' and '.join(scores.values())}: keep one")
     [(kind, key)] = scores.items()
-    if not labels:
+    if not keys["labels"]:
         wanted = " or ".join(f"{prefix}labels" for prefix in prefixes)
         raise InputError(f"{key} without labels: add {wanted}; keys found: {listed}")
-
-    def named(name: str) -> Named:
-        return Named(name, columns.get(name))
-
-    return PartColumns(
-        kind=kind,
-        scores=named(key),
-        labels=named(labels),
-        ids=named(ids) if ids else None,
-        groups=named(groups) if groups else None,
-    )
+    others = {what: Named(name, columns[name]) for what, name in keys.items() if name}
+    return PartColumns(kind, Named(key, columns[key]), lines=None, columns=(), **others)
 
 
 # --- tables --------------------------------------------------------------------------------
@@ -180,67 +163,57 @@ def _table(columns: Columns) -> Understood:
     header, lines = columns.names, columns.lines
     assert lines is not None
     listed = ", ".join(map(repr, header))
-    special = {what: _one(header, spellings) for what, spellings in SPECIAL.items()}
-    if not special["label"]:
+    special = {what: _one(header, names) for what, names in (*OTHERS.items(), ("part", PART))}
+    if not special["labels"]:
         raise InputError(
             "no column label; expected label, one column for each class (p_0, p_1, ... or "
             "logit_0, logit_1, ..., or the classes' names for probabilities), and perhaps id, "
             f"group and part, separated by commas; columns found: {listed}"
         )
-    kind, by_class, unused = _score_columns([c for c in header if c not in special.values()])
+    kind, by_class = _score_columns([c for c in header if c and c not in special.values()])
     if not by_class:
         raise InputError(f"no predictions: expected p_0, p_1, ...; columns found: {listed}")
     chosen = tuple(by_class.values())
-    values = _numbers(np.array([columns.get(name) for name in chosen]).T, chosen, lines)
-    texts = {what: Named(name, columns.get(name)) for what, name in special.items() if name}
+    values = _numbers(np.array([columns[name] for name in chosen]).T, chosen, lines)
+    texts = {what: Named(name, columns[name]) for what, name in special.items() if name}
     for name, cells in texts.values():
         if (cells == "").any():
             raise InputError(f"column {name}, line {lines[np.argmax(cells == '')]}: empty")
-    parts = _parts(texts["part"].values, lines) if "part" in texts else np.full(len(lines), "test")
+    parts = np.full(len(lines), "test")
+    if special["part"]:
+        parts = _parts(texts.pop("part").values, lines)
 
     def part(wanted: str) -> PartColumns | None:
         rows = np.flatnonzero(parts == wanted)
         if not len(rows):
             return None
-        own = {what: Named(name, cells[rows]) for what, (name, cells) in texts.items()}
-        return PartColumns(
-            kind=kind,
-            scores=Named(f"columns {chosen[0]} to {chosen[-1]}", values[rows]),
-            labels=own["label"],
-            ids=own.get("id"),
-            groups=own.get("group"),
-            lines=lines[rows],
-            columns=chosen,
-        )
+        scores = Named(f"columns {chosen[0]} to {chosen[-1]}", values[rows])
+        others = {what: Named(name, cells[rows]) for what, (name, cells) in texts.items()}
+        return PartColumns(kind, scores, lines=lines[rows], columns=chosen, **others)
 
     test = part("test")
     if test is None:
         raise InputError("no row of the test part; the column part says test or calibration")
     train = np.count_nonzero(parts == "train")
-    unused += (f"{train} rows whose part is train",) if train else ()
+    unused = columns.unread + ((f"{train} rows whose part is train",) if train else ())
     return Understood(test, part("calibration"), tuple(by_class), unused)
 
 
-def _score_columns(header: Sequence[str]) -> tuple[str, dict[str, str], tuple[str, ...]]:
-    """Kind of the predictions, columns by class in order, and the columns that are neither."""
+def _score_columns(header: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """Kind of the predictions, and their columns by class in order."""
     starts: dict[str, list[str]] = {}
     for column in header:
-        matching = [start for start in COLUMNS if column.startswith(start)]
+        matching = [start for start in COLUMNS if start and column.startswith(start)]
         if matching:
             starts.setdefault(max(matching, key=len), []).append(column)
     if len(starts) > 1:
         raise InputError(f"columns that start with {' and '.join(starts)}: keep one kind of them")
-    if starts:
-        [(start, names)] = starts.items()
-        columns = {column.removeprefix(start): column for column in names}
-        kind = COLUMNS[start]
-    else:  # an empty name is that of the index which pandas writes
-        columns = {column: column for column in header if column}
-        kind = "probs"
-    unused = tuple(c for c in header if c and c not in columns.values())
-    if set(columns) == {str(i) for i in range(len(columns))}:
-        columns = {str(i): columns[str(i)] for i in range(len(columns))}
-    return kind, columns, unused
+    [(start, names)] = starts.items() or [("", list(header))]
+    columns = {column.removeprefix(start): column for column in names}
+    numbers = [str(i) for i in range(len(columns))]
+    if set(columns) == set(numbers):
+        columns = {number: columns[number] for number in numbers}
+    return COLUMNS[start], columns
 
 
 def _numbers(cells: StrArray, columns: Sequence[str], lines: IntArray) -> Column:

@@ -94,7 +94,7 @@ def test_all_that_an_archive_may_hold(tmp_path: Path, prefix: str) -> None:
     assert file.test.ids.tolist() == ["x", "y", "z", "w"]
     assert file.test.groups is not None
     assert file.test.groups.tolist() == ["7", "7", "8", "9"]
-    assert file.classes == ("cat", "dog", "owl")
+    assert file.test.classes == ("cat", "dog", "owl")
     assert file.unused == ("features",)
 
 
@@ -228,7 +228,7 @@ def test_a_table(tmp_path: Path) -> None:
     assert file.test.labels.tolist() == [0, 1]
     assert file.test.ids is not None
     assert file.test.ids.tolist() == ["x", "y"]
-    assert file.classes == ("a", "b")
+    assert file.test.classes == ("a", "b")
 
 
 @pytest.mark.parametrize(
@@ -309,7 +309,7 @@ def test_what_is_not_text(tmp_path: Path) -> None:
 def test_labels_are_found_by_the_numbers_of_their_columns(tmp_path: Path) -> None:
     file = read(table(tmp_path, "label,p_0,p_2,p_7\n7,0,0,1\n0,1,0,0\n2,0,1,0\n"))
     assert file.test.labels.tolist() == [2, 0, 1]
-    assert file.classes == ("0", "2", "7")
+    assert file.test.classes == ("0", "2", "7")
 
 
 def test_rows_of_the_training_part_are_named_as_not_read(tmp_path: Path) -> None:
