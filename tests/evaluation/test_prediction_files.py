@@ -72,7 +72,9 @@ def test_the_same_predictions_in_many_spellings(tmp_path: Path, keys: dict[str, 
     assert file.unused == ()
 
 
-@pytest.mark.parametrize("prefix", ["val_", "calibration_", "validation_"])
+@pytest.mark.parametrize(
+    "prefix", ["val_", "calibration_", "validation_", "valid_", "cal_", "dev_"]
+)
 def test_all_that_an_archive_may_hold(tmp_path: Path, prefix: str) -> None:
     file = read(
         npz(
@@ -258,8 +260,11 @@ def test_ten_classes_stand_in_the_order_of_their_numbers(tmp_path: Path) -> None
     assert read(table(tmp_path, text)).test.log_probs.argmax(1).tolist() == [2, 11]
 
 
-def test_parts_and_groups_of_a_table(tmp_path: Path) -> None:
-    text = "label,part,group,p_0,p_1\n0,test,g,1,0\n0,val,h,0.6,0.4\n1,test,g,0,1\n1,Val,h,.5,.5\n"
+@pytest.mark.parametrize("name", ["val", "calibration", "validation", "valid", "cal", "Dev"])
+def test_parts_and_groups_of_a_table(tmp_path: Path, name: str) -> None:
+    text = (
+        f"label,part,group,p_0,p_1\n0,test,g,1,0\n0,{name},h,.6,.4\n1,test,g,0,1\n1,Val,h,.5,.5\n"
+    )
     file = read(table(tmp_path, text))
     assert file.calibration is not None
     assert file.test.log_probs.shape == file.calibration.log_probs.shape == (2, 2)
