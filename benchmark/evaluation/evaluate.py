@@ -17,12 +17,11 @@ import pandas as pd
 
 from benchmark import __version__
 from benchmark import statistics as stats
-from benchmark.api import Calibrator, InputError, Origin, Predictions
+from benchmark.api import ORIGIN, Calibrator, InputError, Origin, Predictions
 from benchmark.evaluation import sources
 from benchmark.evaluation.agree import same_classes, same_images
 from benchmark.evaluation.check import Checked
 from benchmark.measures.declared import metrics as declared
-from benchmark.statistics.tables import SCORE_COLUMNS
 
 PRESET, BACKBONE, FOLD = "evaluate", "external", "official"
 """What stands in the tables where nothing is known of how the predictions were made."""
@@ -145,7 +144,7 @@ def evaluate(
     scores = _scores(tables.values, metrics)
     if folder is not None:
         from benchmark import report  # nothing of it is needed for the numbers
-        from benchmark.results.store import write_atomically
+        from benchmark.results.files import write_atomically
 
         table = scores.to_csv(index=False, lineterminator="\n")
         write_atomically(folder / "scores.csv", table.encode())
@@ -272,7 +271,7 @@ def _scores(intervals: pd.DataFrame, metrics: Sequence[str] | None) -> pd.DataFr
     one = intervals.sort_values("method", kind="stable").assign(fold=FOLD, seed=0)
     replicates = one.assign(value=one["mean_of_folds"])
     both = pd.concat([replicates, one.assign(fold="pooled")], ignore_index=True)
-    return both[list(SCORE_COLUMNS)]
+    return both[[*ORIGIN, "metric", "value"]]
 
 
 # --- the report ------------------------------------------------------------------------------
