@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmark.api import InputError, Recipe, require
+from benchmark.engine.initial import Initialisation
 from benchmark.plan.seeding import derive
 
 SMALL = "small"
@@ -130,15 +131,23 @@ def build(
     if backbone == SMALL:
         require(weights == "none", f"the built-in network {SMALL!r} has no pretrained weights")
 
+    def seeding(head: int) -> AbstractContextManager[None]:
+        return seeded(derive(seed, "head", head))
+
     def parts(head: int, weights: str) -> _Parts:
-        with seeded(derive(seed, "head", head)):
+        with seeding(head):
             if backbone == SMALL:
                 return _small(classes, channels)
             return _timm(backbone, weights, weights_file, classes, size)
 
-    trunk, norm, first, normalisation = parts(0, weights)
-    # Of the other heads' networks only the classifier is kept.
-    classifiers = [first, *(parts(head, "none")[2] for head in range(1, recipe.heads))]
+    if recipe.heads == 1:
+        trunk, norm, first, normalisation = parts(0, weights)
+        classifiers = [first]
+    else:
+        with Initialisation() as initialisation:
+            trunk, norm, first, normalisation = parts(0, weights)
+        draw = initialisation.again(first, seeding) or (lambda head: parts(head, "none")[2])
+        classifiers = [first, *(draw(head) for head in range(1, recipe.heads))]
     # Where the classifier has a norm, each head gets its own copy of the (pretrained) one.
     norms = [norm for _ in classifiers] if norm is not None else None
     dropout = recipe.dropout
