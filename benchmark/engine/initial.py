@@ -47,7 +47,11 @@ class Initialisation(TorchDispatchMode):  # type: ignore[no-untyped-call]
             does: values may have decided how many were drawn (rejection), the classifier is more
             than draws and arithmetic (it was loaded), or head 0 does not come out the same.
         """
-        places = {p.untyped_storage().data_ptr(): name for name, p in classifier.named_parameters()}
+        places = {
+            parameter.untyped_storage().data_ptr(): name
+            for name, parameter in classifier.named_parameters()
+            if parameter.untyped_storage().nbytes() == parameter.nbytes
+        }
         steps: list[Callable[[dict[str, Tensor]], object] | None] = []
         needed = 0  # what comes after the classifier is complete is of no account
         for operation, args, options in self._noted:
@@ -97,16 +101,12 @@ def _step(
     if len(tensors) > 1 or not operation._schema.is_mutable:
         return None
     (tensor,), others = tensors, args[1:]
-    size, stride, offset, dtype = (
-        tensor.size(),
-        tensor.stride(),
-        tensor.storage_offset(),
-        tensor.dtype,
-    )
+    layout, dtype = (tensor.size(), tensor.stride()), tensor.dtype
+    offset = tensor.storage_offset()
 
     def repeat(parameters: dict[str, Tensor]) -> object:
         if place is None:
-            return operation(torch.empty_strided(size, stride, dtype=dtype), *others, **options)
-        return operation(parameters[place].as_strided(size, stride, offset), *others, **options)
+            return operation(torch.empty_strided(*layout, dtype=dtype), *others, **options)
+        return operation(parameters[place].as_strided(*layout, offset), *others, **options)
 
     return repeat

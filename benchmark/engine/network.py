@@ -232,8 +232,8 @@ def _timm(name: str, weights: str, file: Path | None, classes: int, size: int) -
         if weights.startswith("imagenet"):
             raise InputError(
                 f"the ImageNet weights of {name} could not be had ({type(error).__name__}: "
-                f"{_first_line(error)}); without internet give --weights FILE (a local state dict) "
-                "or --weights none"
+                f"{_first_line(error)}); without internet give a local state dict as weights, "
+                "or none"
             ) from error
         raise InputError(f"backbone {name} at {size} pixels: {_first_line(error)}") from error
     if weights != "none" and not weights.startswith("imagenet"):
@@ -319,7 +319,7 @@ def read_weights(file: Path) -> Mapping[str, Tensor]:
     Raises:
         InputError: no such file, or nothing of the kind in it.
     """
-    require(file.is_file(), f"--weights {file}: there is no such file")
+    require(file.is_file(), f"weights {file}: there is no such file")
     try:
         if file.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -328,12 +328,12 @@ def read_weights(file: Path) -> Mapping[str, Tensor]:
         else:
             state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # each format fails in its own way
-        raise InputError(f"--weights {file}: not a state dict ({_first_line(error)})") from error
+        raise InputError(f"weights {file}: not a state dict ({_first_line(error)})") from error
     for wrapper in ("state_dict", "model"):
         if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
             state = state[wrapper]
     if not isinstance(state, Mapping) or not all(isinstance(t, Tensor) for t in state.values()):
-        raise InputError(f"--weights {file}: not a state dict of tensors")
+        raise InputError(f"weights {file}: not a state dict of tensors")
     return state
 
 

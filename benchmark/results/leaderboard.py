@@ -16,7 +16,7 @@ from benchmark.api import ORIGIN, InputError, Predictions, require
 from benchmark.measures.declared import costs
 from benchmark.plan.registry import select_glob
 from benchmark.results import manifest
-from benchmark.results.combine import pool
+from benchmark.results.combine import mean_over_members
 from benchmark.results.manifest import Entry, Manifest
 from benchmark.results.store import Record, Store, UnreadableRecordError, write_atomically
 
@@ -44,7 +44,7 @@ class Content:
 
 
 def load(folder: Path, listing: Manifest) -> Content:
-    """Read the records of every cell of a manifest; pool members, take calibrated predictions."""
+    """Read the records of every cell of a manifest: means over members, calibrated predictions."""
     store = Store(folder / STORE)
     records: dict[str, Record] = {}
     predictions: list[Predictions] = []
@@ -170,7 +170,7 @@ def _predictions(entry: Entry, fits: list[Record], calibration: Record | None) -
     if calibration is not None:
         log_probs = calibration.arrays["test_log_probs"]
     else:
-        log_probs = pool([record.arrays["test_log_probs"] for record in fits])
+        log_probs = mean_over_members([record.arrays["test_log_probs"] for record in fits])
     return Predictions(
         origin=entry.origin,
         classes=tuple(first.info["classes"]),

@@ -26,7 +26,7 @@ from benchmark.plan.cells import Cell, Fit, Replicate, Task
 from benchmark.plan.presets import Preset, Settings
 from benchmark.plan.seeding import derive
 from benchmark.results import manifest
-from benchmark.results.combine import pool
+from benchmark.results.combine import mean_over_members
 from benchmark.results.store import Record, Store
 
 
@@ -462,8 +462,8 @@ def _calibrate(cells: Sequence[Cell], store: Store, force: bool) -> None:
         if key is None or cell.calibrator is None or not all(store.holds(k) for k in keys):
             continue
         records = [store.read(k) for k in keys]
-        calibration = pool([record.arrays["calibration_log_probs"] for record in records])
-        test = pool([record.arrays["test_log_probs"] for record in records])
+        calibration = mean_over_members([r.arrays["calibration_log_probs"] for r in records])
+        test = mean_over_members([r.arrays["test_log_probs"] for r in records])
         # The same fit made anew, on other hardware say, may differ in its last digits.
         source = hashlib.sha256(calibration.tobytes() + test.tobytes()).hexdigest()
         if not force and store.holds(key) and store.read(key).info["source"] == source:

@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from benchmark.api import Recipe
+from benchmark.api import Cost, Recipe
 from benchmark.engine import cost, fit
 from benchmark.engine.batches import Batches
 from benchmark.engine.network import Normalisation, build
+from benchmark.measures.declared import costs
 from benchmark.plan import registry
 from benchmark.report.board import make_boards
 from benchmark.results import leaderboard, manifest
@@ -148,6 +149,30 @@ def test_throughput_is_the_median_of_several_warm_batches(pair, monkeypatch):
     assert predicted == 6 * [256]  # full batches only, the first for warming up
 
 
+def test_a_plug_in_measures_its_own_cost_and_its_failure_loses_no_other(pair, monkeypatch, caplog):
+    def fails(*_):
+        raise RuntimeError("no such counter")
+
+    def declare(name, measure):
+        return Cost(name=name, short=name, members="sum", measure=measure)
+
+    declared = [
+        declare("before", lambda network, batches, index: network.heads + len(index)),
+        declare("broken", fails),
+        declare("endless", lambda *_: math.inf),
+        declare("after", lambda network, batches, index: batches.images.shape[0]),
+        declare("the engine's", None),
+    ]
+    monkeypatch.setattr(cost, "costs", lambda: {c.name: c for c in declared})
+    measured = cost.declared_costs(*pair, np.arange(3))
+    assert measured == {"before": 4.0, "after": 300.0}
+    assert all(isinstance(value, float) for value in measured.values())
+    assert [record.getMessage() for record in caplog.records] == [
+        "cost broken is left out: RuntimeError: no such counter",
+        "cost endless is left out: ValueError: it is inf",
+    ]
+
+
 # --- what a record and the leaderboard say -----------------------------------------------------
 
 
@@ -222,11 +247,9 @@ def test_a_method_is_charged_for_every_fit():
 
 
 def test_every_recorded_cost_reaches_the_tables_and_is_explained_there(recorded):
-    from benchmark.report.words import _COSTS
-
     shown = set(values(charged(recorded)))
     assert shown - {"fits", "calibrate_seconds"} == set(recorded.info["costs"])
-    assert shown <= {quantity.name for quantity in _COSTS}
+    assert shown <= set(costs())
 
 
 @pytest.mark.parametrize(

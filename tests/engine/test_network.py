@@ -8,7 +8,7 @@ import torch
 from benchmark.api import InputError, Recipe
 from benchmark.engine import network as module
 from benchmark.engine.network import build, read_weights, seeded
-from benchmark.engine.predict import pool, views
+from benchmark.engine.predict import mean_over_views, views
 from benchmark.plan.seeding import derive
 
 BACKBONES = {"resnet10t": 64, "convnext_atto": 64, "swin_tiny_patch4_window7_224": 56,
@@ -104,13 +104,13 @@ def test_dropout_everywhere_also_acts_inside_the_backbone():
 
 def test_dropout_of_rate_zero_is_none():
     plain, dropped = network("small").eval(), network("small", Recipe(dropout=0.0)).eval()
-    pooled = pool(views(dropped, images("small"), 30))
-    torch.testing.assert_close(pool(views(plain, images("small"), 1)), pooled)
+    pooled = mean_over_views(views(dropped, images("small"), 30))
+    torch.testing.assert_close(mean_over_views(views(plain, images("small"), 1)), pooled)
 
 
 def test_pooling_averages_probabilities_not_logits():
     logits = torch.tensor([[[0.0, 0.0], [torch.tensor(9.0).log(), 0.0]]])  # 0.5 and 0.9
-    torch.testing.assert_close(pool(logits).exp(), torch.tensor([[0.7, 0.3]]).double())
+    torch.testing.assert_close(mean_over_views(logits).exp(), torch.tensor([[0.7, 0.3]]).double())
 
 
 @pytest.mark.parametrize(
