@@ -65,18 +65,14 @@ class Check:
 
     def __str__(self) -> str:
         """A table of the counts, and the verdict."""
-        rows = [(self.dataset, *self.counts)]
-        rows += [(name, *map(str, n)) for name, *n in zip(self.classes, *self.counts.values())]
-        rows += [("sum", *(str(sum(n)) for n in self.counts.values()))]
-        widths = [max(map(len, column)) for column in zip(*rows)]
-        lines = [
-            "  ".join([name.ljust(widths[0]), *(n.rjust(w) for n, w in zip(numbers, widths[1:]))])
-            for name, *numbers in rows
-        ]
+        import pandas as pd
+
+        frame = pd.DataFrame(self.counts, index=self.classes).rename_axis(columns=self.dataset)
+        table = pd.concat([frame, frame.sum().rename("sum").to_frame().T]).to_string()
         verdict = "complete: the counts are as published"
         if not self.published:
             verdict = "readable; there are no published counts to compare with"
-        return "\n".join([*lines, *(self.problems or [verdict])])
+        return "\n".join([table, *(self.problems or [verdict])])
 
 
 def check(dataset: Dataset, root: Path) -> Check:
@@ -192,15 +188,13 @@ def unpack(file: Path, folder: Path, progress: Progress | None = None) -> None:
         with zipfile.ZipFile(file) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
             _distrust(file, entries)
-            free = shutil.disk_usage(folder).free
             total = sum(entry.file_size for entry in entries)
-            targets = [folder / entry.filename for entry in entries]
-            there = [_has_size(t, e.file_size) for t, e in zip(targets, entries)]
-            needed = total - sum(e.file_size for e, is_there in zip(entries, there) if is_there)
-            require(needed <= free, f"{needed} bytes are needed in {folder}, {free} are free")
+            lacking = {e.filename for e in entries if not _is_there(folder / e.filename, e)}
+            _check_space(folder, sum(e.file_size for e in entries if e.filename in lacking))
             done = 0
-            for entry, target, is_there in zip(entries, targets, there):
-                if not is_there:
+            for entry in entries:
+                if entry.filename in lacking:
+                    target = folder / entry.filename
                     target.parent.mkdir(parents=True, exist_ok=True)
                     _within(folder, target)
                     temporary = target.with_name(target.name + ".part")
@@ -255,9 +249,7 @@ def _transfer(archive: Archive, part: Path, progress: Progress | None) -> bool:
             tag_file.write_text(tag)
         if archive.bytes is not None and total:
             require(total == archive.bytes, f"{archive.url} has {total} bytes, not {archive.bytes}")
-        free = shutil.disk_usage(part.parent).free
-        needed = total - done
-        require(needed <= free, f"{needed} bytes are needed in {part.parent}, {free} are free")
+        _check_space(part.parent, total - done)
         with part.open("ab" if resumed else "wb") as sink:
             while chunk := response.read(_CHUNK_BYTES):
                 sink.write(chunk)
@@ -282,6 +274,11 @@ def _verify(archive: Archive, part: Path) -> None:
             f"what {archive.url} sent ({size} bytes) is not what its publisher describes, and was "
             "deleted: run again"
         )
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    require(needed <= free, f"{needed} bytes are needed in {folder}, {free} are free")
 
 
 def _tag_file(part: Path) -> Path:
@@ -311,8 +308,8 @@ def _distrust(file: Path, entries: list[zipfile.ZipInfo]) -> None:
     )
 
 
-def _has_size(path: Path, size: int) -> bool:
-    return path.is_file() and path.stat().st_size == size
+def _is_there(path: Path, entry: zipfile.ZipInfo) -> bool:
+    return path.is_file() and path.stat().st_size == entry.file_size
 
 
 def _within(folder: Path, target: Path) -> None:

@@ -192,7 +192,8 @@ def _build(
 
     def read(image: Path | Pixels) -> Pixels:
         if isinstance(image, Path):
-            return _decode(image, grey, size)
+            with _opened(image) as opened:
+                return _to_array(opened.convert("L" if grey else "RGB"), size)
         return _to_array(Image.fromarray(image.squeeze(-1) if grey else image), size)
 
     layout = {"descr": "|u1", "fortran_order": False, "shape": (len(images), channels, *shape)}
@@ -325,25 +326,23 @@ def _remove(path: Path) -> int:
 # --- one image -----------------------------------------------------------------------------
 
 
-def _header(path: Path) -> tuple[str, tuple[int, int]]:
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as image:
-            mode, size = image.mode, image.size
+            yield image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise _unreadable(path, error) from error
+
+
+def _header(path: Path) -> tuple[str, tuple[int, int]]:
+    with _opened(path) as image:
+        mode, size = image.mode, image.size
     require(
         mode not in ("I", "F") and not mode.startswith("I;"),
         f"{path} has more than 8 bits a channel (mode {mode}): convert it to 8 bits",
     )
     return mode, size
-
-
-def _decode(path: Path, grey: bool, size: int | None) -> Pixels:
-    try:
-        with Image.open(path) as image:
-            return _to_array(image.convert("L" if grey else "RGB"), size)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise _unreadable(path, error) from error
 
 
 def _to_array(image: Image.Image, size: int | None) -> Pixels:
