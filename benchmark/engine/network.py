@@ -19,9 +19,9 @@ from torch.nn import functional
 
 from benchmark.api import InputError, Recipe, require
 from benchmark.engine.initial import Initialisation
+from benchmark.plan.presets import SMALL
 from benchmark.plan.seeding import derive
 
-SMALL = "small"
 _WIDTH = 16
 
 

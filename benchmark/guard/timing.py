@@ -29,7 +29,7 @@ from benchmark.engine.train import train
 from benchmark.guard.matrix import METHODS
 from benchmark.plan import registry
 from benchmark.plan.presets import QUICK, Settings
-from benchmark.results.combine import mean_over_members
+from benchmark.results.members import mean_over_members
 
 ROUNDS = 16
 """Pieces of work timed for each comparison, the two sides in turns."""

@@ -1,4 +1,4 @@
-"""The members of an ensemble, combined: the mean of their probabilities."""
+"""The members of an ensemble: the mean of their probabilities."""
 
 from __future__ import annotations
 
