@@ -15,6 +15,10 @@ from benchmark.api.errors import InputError, require
 
 PARTS = ("train", "calibration", "test")
 
+PART_NAMES = dict.fromkeys(("calibration", "val", "valid", "validation", "dev"), "calibration")
+"""What the parts of an official split are usually called, and which they are."""
+PART_NAMES |= {"train": "train", "test": "test"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Images:

@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -21,9 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.api import PARTS, Archive, Dataset, Images, InputError, require
-
-Progress = Callable[[int, int], None]
-"""Called with how many bytes are downloaded (later: unpacked), and of how many (0 if unknown)."""
+from benchmark.data import Advance
 
 _NETWORK_ERRORS = (
     urllib.error.URLError,
@@ -102,7 +100,7 @@ def check(dataset: Dataset, root: Path) -> Check:
     return Check(dataset.name, images.classes, counts, tuple(problems), bool(dataset.known_counts))
 
 
-def prepare(dataset: Dataset, root: Path, progress: Progress | None = None) -> Check:
+def prepare(dataset: Dataset, root: Path, progress: Advance | None = None) -> Check:
     """Download and unpack a data set, unless it is there already, and check it.
 
     What a broken download or a full disk leaves behind is used by the next call.
@@ -137,7 +135,7 @@ def prepare(dataset: Dataset, root: Path, progress: Progress | None = None) -> C
     return report
 
 
-def download(archive: Archive, file: Path, progress: Progress | None = None) -> None:
+def download(archive: Archive, file: Path, progress: Advance | None = None) -> None:
     """Fetch an archive into a file, going on where an earlier attempt broke off.
 
     The bytes gather in ``FILE.part``; the name changes when size and checksum are right.
@@ -175,7 +173,7 @@ def download(archive: Archive, file: Path, progress: Progress | None = None) -> 
     _tag_file(part).unlink(missing_ok=True)
 
 
-def unpack(file: Path, folder: Path, progress: Progress | None = None) -> None:
+def unpack(file: Path, folder: Path, progress: Advance | None = None) -> None:
     """Unpack a zip archive; a file that is there already, with the right size, is kept.
 
     Nothing is written unless every entry stays inside the folder, none is a link, and the whole
@@ -213,7 +211,7 @@ def unpack(file: Path, folder: Path, progress: Progress | None = None) -> None:
 # --- downloading ---------------------------------------------------------------------------
 
 
-def _transfer(archive: Archive, part: Path, progress: Progress | None) -> bool:
+def _transfer(archive: Archive, part: Path, progress: Advance | None) -> bool:
     """Append what is still lacking; returns whether the file is then complete."""
     tag_file = _tag_file(part)
     done = part.stat().st_size if part.exists() else 0
