@@ -24,11 +24,11 @@ class Folder(Dataset):
         given = Path(self.argument).expanduser()
         folder = given if given.is_dir() else root / given
         require(folder.is_dir(), f"no folder {given.absolute()}. {self.access}")
-        parts = [path.name for path in _folders(folder)]
-        official = {"train", "test"} <= set(parts) <= set(PART_NAMES)
         tops = _folders(folder)
-        groups = [(PART_NAMES[top.name], c) for top in tops if official for c in _folders(top)]
-        where = groups or [("", c) for c in tops]
+        official = {"train", "test"} <= {top.name for top in tops} <= set(PART_NAMES)
+        where = [("", top) for top in tops]
+        if official:
+            where = [(PART_NAMES[part.name], top) for part in tops for top in _folders(part)]
         classes = sorted({path.name for _, path in where})
         found = [
             (part, path, classes.index(top.name))

@@ -300,8 +300,9 @@ def test_a_folder_holds_one_folder_per_class(tmp_path):
         assert samples.split is None
 
 
-def test_a_folder_of_parts_brings_its_official_split(tmp_path):
-    for part in ("train", "val", "test"):
+@pytest.mark.parametrize("calibration", ["val", "dev"])
+def test_a_folder_of_parts_brings_its_official_split(tmp_path, calibration):
+    for part in ("train", calibration, "test"):
         for name in ("a", "b"):
             picture(tmp_path / part / name / "1.png")
     samples = replace(folder, argument=str(tmp_path)).read(tmp_path)
@@ -321,6 +322,10 @@ def test_a_folders_mistakes_are_named(tmp_path):
     (tmp_path / "b").mkdir()
     with pytest.raises(InputError, match=r"no images in class folders \['b'\]"):
         replace(folder, argument=str(tmp_path)).read(tmp_path)
+    for part in ("train", "test"):
+        picture(tmp_path / "parts" / part / "1.png")
+    with pytest.raises(InputError, match=r"no class folders in .*parts"):
+        replace(folder, argument=str(tmp_path / "parts")).read(tmp_path)
 
 
 def listed(path, header, *rows):
