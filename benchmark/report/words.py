@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from benchmark.api import Metric, Quantity, require
 from benchmark.measures.declared import quantities
-from benchmark.statistics import tables as stats
+from benchmark import statistics as stats
 
 INFINITE = "∞"
 ABSENT = "–"
