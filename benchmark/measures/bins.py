@@ -13,7 +13,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 from scipy import sparse, special
 
-from benchmark.api import Floats, IntArray, Predictions
+from benchmark.api import FloatArray, Floats, IntArray, Predictions
 
 BINS = 15
 """Bins of every binned calibration error, as in the paper and in most of the literature."""
@@ -23,6 +23,9 @@ DRAWS = 2000
 
 TRUTH_DRAWS = 1000
 """How many of them under each of the candidate truths other than 0."""
+
+MOST_SHARED = 8192
+"""Up to so many images, models share the stream of random numbers that their labels come from."""
 
 ALPHA = 0.05
 """One minus the coverage, where nobody asks for another."""
@@ -192,6 +195,16 @@ class Bins:
         )
         hits: Floats = self.expected + gaps + self._correlated_draws * single
         return np.clip(hits, 0, self.counts)
+
+
+def _uniform(seed: int, number: int) -> FloatArray:
+    """The first numbers of the stream that belongs to a seed."""
+    return _stream(seed, DRAWS * MOST_SHARED if number > DRAWS * 2048 else DRAWS * 2048)[:number]
+
+
+@lru_cache(maxsize=1)
+def _stream(seed: int, number: int) -> FloatArray:
+    return np.random.default_rng([seed, 0]).random(number, dtype=np.float32)
 
 
 @lru_cache(maxsize=1)

@@ -21,7 +21,7 @@ from benchmark.api import InputError, PerImage, Predictions, Weighted
 from benchmark.measures.bins import equal_mass_bins, equal_width, equal_width_bins
 from benchmark.measures.declared import metrics as declared
 from benchmark.measures.declared import score
-from benchmark.measures.kinds import Binned, Relabelled
+from benchmark.measures.kinds import CalibrationError
 from benchmark.measures.smooth import smooth_ece
 from benchmark.measures.temperature import inverse_temperature
 
@@ -299,20 +299,15 @@ def test_parts_add_up() -> None:
 
 @pytest.mark.parametrize(
     "metric",
-    [m for m in declared().values() if isinstance(m, Binned | Relabelled) and m.name != "mce"],
+    [m for m in declared().values() if isinstance(m, CalibrationError) and m.name != "mce"],
     ids=lambda m: m.name,
 )
-def test_a_floor_is_what_calibrated_models_score(metric: Binned | Relabelled) -> None:
+def test_a_floor_is_what_calibrated_models_score(metric: CalibrationError) -> None:
     draws, observed = [], []
     for seed in range(15):
         sample = simulated(seed, 400)
-        if isinstance(metric, Binned):
-            bins = metric.bins(sample)
-            draws.append(metric.of(bins.floor, bins).mean())
-            observed.append(metric.of(bins.hits[None], bins)[0])
-        else:
-            draws.append(metric.floor(sample).mean())
-            observed.append(metric.value(sample))
+        draws.append(metric.floor(sample).mean())
+        observed.append(metric.observed(sample))
     error = np.std(observed, ddof=1) / np.sqrt(len(observed))
     assert np.mean(observed) == pytest.approx(np.mean(draws), abs=3.5 * error)
 

@@ -21,8 +21,8 @@ from benchmark.measures.bins import Groups
 from benchmark.measures.declared import metrics as declared
 from benchmark.measures.declared import ranked, score
 from benchmark.statistics import comparison, intervals
-from benchmark.statistics.blocks import Block
-from benchmark.statistics.tables import Estimates, _letters, resampled_ece
+from benchmark.statistics.estimates import Estimates
+from benchmark.statistics.ranks import letters, resampled
 
 few = settings(max_examples=20, deadline=None, derandomize=True)
 QUICK = ("accuracy", "nll", "ece")
@@ -116,7 +116,7 @@ def test_scores_of_an_unfinished_seed_are_not_pooled() -> None:
 
 def test_independent_draws_are_pooled_although_their_images_share_names() -> None:
     first = made(THREE, ("draw-0",), n=100)
-    second = [replace(p, fold="draw-1") for p in made(THREE, ("draw-0",), n=100, start=1)]
+    second = [p.at(fold="draw-1") for p in made(THREE, ("draw-0",), n=100, start=1)]
     tables = stats.summarise(first + second, QUICK)
     assert set(tables.values["images"]) == {200}
     assert set(tables.values["folds"]) == {"draws"}
@@ -283,9 +283,9 @@ def test_intervals_stay_in_the_metrics_range() -> None:
     accuracy = values[values["metric"] == "accuracy"]
     assert (accuracy["training_high"] == 1).all()
     # A seed that differs much from the other drives 12.7 standard errors out of the range.
-    two = [replace(p, seed=1) for p in made({"cross-entropy": 4.0}, n=100)]
+    two = [p.at(seed=1) for p in made({"cross-entropy": 4.0}, n=100)]
     two += [
-        replace(p, seed=0, log_probs=special.log_softmax(40.0 * np.eye(4)[p.labels], axis=1))
+        replace(p, log_probs=special.log_softmax(40.0 * np.eye(4)[p.labels], axis=1)).at(seed=0)
         for p in two
     ]
     two += [p.at(method="other") for p in made({"cross-entropy": 1.0}, seeds=(0, 1), n=100)]
@@ -388,8 +388,8 @@ def test_an_extra_or_unfinished_fit_costs_no_method() -> None:
 
 def test_an_extra_draw_costs_no_method() -> None:
     draws = made(THREE, ("draw-0",), n=100)
-    draws += [replace(p, fold="draw-1") for p in made(THREE, ("draw-0",), n=100, start=1)]
-    extra = replace(draws[0], fold="draw-2")
+    draws += [p.at(fold="draw-1") for p in made(THREE, ("draw-0",), n=100, start=1)]
+    extra = draws[0].at(fold="draw-2")
     tables = stats.summarise([*draws, extra], QUICK)
     assert len(set(tables.values["method"])) == 3
     assert set(tables.values["images"]) == {200}
@@ -407,10 +407,10 @@ def test_what_cannot_be_compared_is_refused() -> None:
     with pytest.raises(InputError, match="'image 0003' different labels"):
         stats.summarise([replace(predictions[0], labels=labels), *predictions[1:]], QUICK)
     with pytest.raises(InputError, match="unknown fold 'x'"):
-        stats.summarise([replace(predictions[0], fold="x")], QUICK)
+        stats.summarise([predictions[0].at(fold="x")], QUICK)
     with pytest.raises(InputError, match="alpha=2"):
         stats.summarise(predictions, QUICK, alpha=2)
-    twice = [replace(p, fold=f"{i}/2") for p in predictions for i in (1, 2)]
+    twice = [p.at(fold=f"{i}/2") for p in predictions for i in (1, 2)]
     with pytest.raises(InputError, match="more than one test part"):
         stats.summarise(twice, QUICK)
 
@@ -459,10 +459,10 @@ def test_an_infinite_loss_is_worse_than_a_finite_one_in_letters() -> None:
     log_probs = first.log_probs.copy()
     wrong = int(np.argmax(log_probs.argmax(1) != first.labels))
     log_probs[wrong, first.labels[wrong]] = -np.inf
-    infinite = replace(first, method="infinite", log_probs=log_probs)
-    tables = stats.summarise([first, infinite, replace(infinite, method="too")], QUICK)
-    letters = dict(zip(tables.ranks["method"], tables.ranks["group"]))
-    assert letters == {"cross-entropy": "a", "infinite": "b", "too": "b"}
+    infinite = replace(first, log_probs=log_probs).at(method="infinite")
+    tables = stats.summarise([first, infinite, infinite.at(method="too")], QUICK)
+    shown = dict(zip(tables.ranks["method"], tables.ranks["group"]))
+    assert shown == {"cross-entropy": "a", "infinite": "b", "too": "b"}
 
 
 def test_effect_sizes() -> None:
@@ -484,7 +484,6 @@ def test_effect_sizes() -> None:
 
 def test_letters_of_equal_methods_seldom_differ() -> None:
     generator = np.random.default_rng(0)
-    block = Block(("", "", "", "official"), tuple("abcde"), (), {}, 100, None, False)
     half = np.full((5, 5), distributions.norm.ppf(0.975) * np.sqrt(2))
     unknown = np.full((5, 5), np.nan)
     false = 0
@@ -496,13 +495,13 @@ def test_letters_of_equal_methods_seldom_differ() -> None:
             estimates[name] = Estimates(
                 value, value, value, *ends, np.full((5, 5), np.inf), unknown
             )
-        false += len(set(_letters(block, estimates, np.arange(5), 0.05).values())) > 1
+        false += len(set(letters(estimates, np.arange(5), 0.05).values())) > 1
     assert 0 < false <= distributions.binom.ppf(0.9999, 200, 0.05)
 
 
 def test_resampled_errors_lie_around_the_observed_one() -> None:
     sample = made({"cross-entropy": 1.0})[0]
-    drawn = resampled_ece(sample, boot_of(np.arange(200)))
+    [drawn] = resampled("ece", (sample,), boot_of(np.arange(200)))
     assert drawn.mean() == pytest.approx(declared()["ece"].value(sample))
     assert drawn.std() > 0.005
 
@@ -520,11 +519,7 @@ def published(shared_data: Path) -> pd.DataFrame:
 
 def test_published_ranks_are_given_back(published: pd.DataFrame) -> None:
     for _, block in published.groupby(["dataset", "backbone"]):
-        found = comparison.mean_rank(
-            block["accuracy_percent"].to_numpy(),
-            block["ece_percent"].to_numpy(),
-            block["nll_percent"].to_numpy(),
-        )
+        found = comparison.mean_rank({m: block[f"{m}_percent"].to_numpy() for m in ranked()})
         assert found.round(1).tolist() == block["rank"].tolist()
     assert len(published) == 54
 
@@ -657,14 +652,15 @@ def test_wilsons_interval() -> None:
 
 def test_interval_over_training_is_nadeau_and_bengios() -> None:
     values = np.array([[0.1], [0.2], [0.3], [0.2], [0.2]])
-    mean, low, high = intervals.over_training(values, "5 folds", 0.05)
+    folds = values.T[None]
+    mean, low, high = (float(v[0]) for v in intervals.over_training(folds, "5 folds", 0.05))
     half = 2.7764451 * np.sqrt((1 / 5 + 0.2 / (0.8 * 0.8)) * 0.005)
     assert (mean, low, high) == pytest.approx((0.2, 0.2 - half, 0.2 + half))
-    plain = intervals.over_training(values, "draws", 0.05)
+    plain = np.ravel(intervals.over_training(folds, "draws", 0.05))
     assert plain[2] - 0.2 == pytest.approx(2.7764451 * np.sqrt(0.005 / 5))
-    seeds = intervals.over_training(values.T, "official", 0.05)
+    seeds = np.ravel(intervals.over_training(values[None], "official", 0.05))
     assert seeds == pytest.approx(plain)
-    assert np.isnan(intervals.over_training(values[:1], "official", 0.05)[1])
+    assert np.isnan(intervals.over_training(folds[:, :, :1], "official", 0.05)[1]).all()
 
 
 def boot_of(units: np.ndarray) -> intervals.Bootstrap:
