@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmark.api import InputError
 from benchmark.guard.matrix import Predicted
-from benchmark.results.store import write_atomically
+from benchmark.results.files import write_atomically
 
 TOML, NPZ, JSON = "baseline.toml", "predictions.npz", "benchmark.json"
 

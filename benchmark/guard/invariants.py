@@ -81,7 +81,7 @@ def _disjoint(name: str, trained: Trained) -> Row:
     """No image is in two parts of a fold."""
     shared = 0
     for source in trained.work.sources.values():
-        parts = source.parts
+        parts = source.cut.parts
         together = np.concatenate([parts.train, parts.calibration, parts.test])
         shared += len(together) - len(np.unique(together))
     text = f"{shared} images are in two parts: what is tested was trained or calibrated on"
@@ -106,12 +106,12 @@ def _ensemble(name: str, trained: Trained) -> Row:
     store, predicted = trained.request.store, trained.predicted
     off = []
     for cell in trained.work.cells:
-        if cell.method.members == 1 or not all(store.holds(fit.key) for fit in cell.fits):
+        if cell.method.members == 1 or not all(store.holds(fit) for fit in cell.fits):
             continue
-        records = [store.read(fit.key).arrays for fit in cell.fits]
+        records = [store.fit(fit.key).to_plain()[0] for fit in cell.fits]
         mean = np.mean([np.exp(r["test_log_probs"].astype(np.float64)) for r in records], axis=0)
         rows = np.searchsorted(predicted.ids, records[0]["test_ids"])
-        pooled = predicted.log_probs[cell.method.name, cell.task.replicate.seed][rows]
+        pooled = predicted.log_probs[cell.method.name, cell.task.seed][rows]
         off.append(np.abs(np.exp(pooled) - mean).max())
     if not off:
         return Row(kind="invariant", what=what, verdict="not compared", note="there is no ensemble")
@@ -190,10 +190,10 @@ def _tiny(
         raise InputError(f"{name} could not be trained: {why}")
     store, stored = trained.request.store, {}
     for cell in trained.work.cells:
-        arrays = [store.read(fit.key).arrays for fit in cell.fits]
+        arrays = [store.fit(fit.key).to_plain()[0] for fit in cell.fits]
         parts = [r[f"{part}_log_probs"] for r in arrays for part in ("calibration", "test")]
         if cell.calibration is not None:
-            parts.append(store.read(cell.calibration).arrays["test_log_probs"])
+            parts.append(store.calibration(cell.calibration).log_probs)
         stored[cell.method.name] = parts
     log_probs = trained.predicted.log_probs
     return (

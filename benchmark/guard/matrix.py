@@ -16,7 +16,8 @@ from benchmark.api import FloatArray, InputError, IntArray, StrArray
 
 if TYPE_CHECKING:
     from benchmark.api import Predictions
-    from benchmark.running.run import Request, Work
+    from benchmark.running.prepare import Work
+    from benchmark.running.request import Request
 
 METHODS = (
     "cross-entropy",
@@ -145,18 +146,21 @@ def trained(chosen: Set, seeds: int) -> Iterator[Trained]:
 
 def train(folder: Path, **choices: Any) -> Trained:
     """Train what a request says, on the CPU, and read what was stored as the leaderboard does."""
-    from benchmark.results import leaderboard, manifest
-    from benchmark.running import run
+    from benchmark.results import manifest
+    from benchmark.results.load import load
+    from benchmark.running.execute import execute
+    from benchmark.running.prepare import prepare
+    from benchmark.running.request import Request
 
-    request = run.Request(device="cpu", results=folder, cache=folder / "cache", **choices)
-    work = run.prepare(request)
-    outcome = run.execute(request, work)
-    content = leaderboard.load(folder, manifest.read(folder))
+    request = Request(device="cpu", results=folder, cache=folder / "cache", **choices)
+    work = prepare(request)
+    outcome = execute(request, work)
+    content = load(folder, manifest.read(folder))
     pooled: dict[tuple[str, int], list[Predictions]] = {}
     for p in content.predictions:
         pooled.setdefault((p.origin.method, p.origin.seed), []).append(p)
-    wanted = {(c.method.name, c.task.replicate.seed) for c in work.cells}
-    folds = len({c.task.replicate.fold for c in work.cells})
+    wanted = {(c.method.name, c.task.seed) for c in work.cells}
+    folds = len({c.task.fold for c in work.cells})
     complete = {key: found for key, found in pooled.items() if len(found) == folds}
     if not complete:
         raise InputError(f"no method could be trained: {'; '.join(content.missing[:3])}")

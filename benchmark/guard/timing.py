@@ -29,7 +29,7 @@ from benchmark.engine.train import train
 from benchmark.guard.matrix import METHODS
 from benchmark.plan import registry
 from benchmark.plan.presets import QUICK, Settings
-from benchmark.results.combine import pool
+from benchmark.results.members import mean_over_members
 
 ROUNDS = 16
 """Pieces of work timed for each comparison, the two sides in turns."""
@@ -275,7 +275,7 @@ def _prediction(method: Method, images: Pixels, labels: IntArray) -> Work:
     index = np.arange(_PREDICTED)
 
     def pooled() -> FloatArray:
-        return pool(
+        return mean_over_members(
             [
                 log_probs(
                     network, batches, index, passes=method.passes, batch=_PREDICT_BATCH, seed=0
