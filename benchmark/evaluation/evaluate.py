@@ -115,8 +115,8 @@ def evaluate(
         f"--metrics {','.join(unknown_truth)}: only where the true probabilities are known, which "
         "no file holds",
     )
-    tables = stats.summarise(predictions, metrics=metric_names, against=against, alpha=alpha)
     scores = stats.scores(predictions, metric_names)
+    tables = stats.summarise(predictions, metric_names, against, alpha, scores=scores)
     made_of = {f"file {path}": _digest(path) for path in paths}
     provenance = {"command": command, **made_of, **_environment()}
     with _writing(folder):

@@ -209,7 +209,7 @@ def _stream(seed: int, number: int) -> FloatArray:
 
 @lru_cache(maxsize=1)
 def _group_weights(seed: int, groups: int) -> Floats:
-    """How often each group is drawn in other samples, ``(TRUTH_DRAWS, groups)``: for all methods."""
+    """How often other samples draw each group, ``(TRUTH_DRAWS, groups)``, for all methods."""
     generator = np.random.default_rng([seed, 4])
     drawn = generator.multinomial(groups, np.full(groups, 1 / groups), TRUTH_DRAWS)
     return drawn.astype(np.float64)

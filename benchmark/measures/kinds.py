@@ -18,7 +18,7 @@ SLOW_DRAWS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class CalibrationError(Metric):
+class CalibrationMeasure(Metric):
     """An error that a perfectly calibrated model has too, by chance."""
 
     @abstractmethod
@@ -36,7 +36,7 @@ class CalibrationError(Metric):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Binned(CalibrationError):
+class Binned(CalibrationMeasure):
     """An error of the bins of a reliability diagram.
 
     Attributes:
@@ -71,7 +71,7 @@ class Binned(CalibrationError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Relabelled(CalibrationError):
+class Relabelled(CalibrationMeasure):
     """A calibration error whose noise floor is got by drawing labels and measuring again.
 
     Attributes:

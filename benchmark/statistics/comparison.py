@@ -151,6 +151,7 @@ def friedman(values: Floats, higher_is_better: bool, alpha: float = 0.05) -> Fri
     if methods < 2:
         return Friedman(blocks, ranked.mean(0), np.nan, np.nan, np.nan, False)
     from scipy import stats as distributions  # slow to import
+
     quantile = distributions.studentized_range.ppf(1 - alpha, methods, np.inf) / np.sqrt(2)
     critical = float(quantile * np.sqrt(methods * (methods + 1) / (6 * blocks)))
     statistic = p = np.nan

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from scipy import sparse
@@ -58,10 +58,7 @@ def rank_rows(
     )
     share = chosen.T / block.seeds
     drawn = {
-        name: np.stack(
-            [(resampled(name, block.samples[m], boot) * share).sum(0) for m in block.methods], 1
-        )
-        for name in ranked()
+        name: (resampled(name, block.samples.values(), boot) * share).sum(1).T for name in ranked()
     }
     chance = comparison.chance_of_best(comparison.mean_rank(drawn))
     order = np.argsort(rank, kind="stable")
@@ -85,29 +82,32 @@ def rank_rows(
     ]
 
 
-def resampled(name: str, seeds: tuple[Predictions, ...], boot: Bootstrap) -> Floats:
-    """A metric of every resample, ``(seeds, resamples)``.
+def resampled(name: str, methods: Collection[Sequence[Predictions]], boot: Bootstrap) -> Floats:
+    """A metric of every resample, ``(methods, seeds, resamples)``.
 
     Resampling adds the labels' noise to a calibration error a second time: of such only the
     spread is used, around the observed value. What cannot be resampled stays as it is.
 
     Args:
         name: of the metric.
-        seeds: the predictions of one method, one a seed.
+        methods: the predictions of each method, one a seed.
         boot: the resamples.
     """
     metric = metrics()[name]
+    samples = [p for seeds in methods for p in seeds]
     totals = boot.weights @ boot.sizes
     if isinstance(metric, PerImage):
-        images = np.stack([p.once(metric.of) for p in seeds], 1)
-        if not np.isfinite(images).all():
-            return np.full((len(seeds), len(totals)), np.inf)
-        return ((boot.weights @ boot.sums(images)) / totals[:, None]).T
-    if isinstance(metric, Weighted):
-        return np.stack([metric.of(p, boot.of_images(len(totals))) for p in seeds])
-    if isinstance(metric, Binned):
-        return np.stack([_resampled_error(metric, p, boot, totals) for p in seeds])
-    return np.stack([np.full(len(totals), metric.value(p)) for p in seeds])
+        images = np.stack([p.once(metric.of) for p in samples], 1)
+        finite = np.isfinite(images).all(0)
+        sums = boot.weights @ boot.sums(np.where(finite, images, 0.0))
+        drawn = np.where(finite, sums / totals[:, None], np.inf).T
+    elif isinstance(metric, Weighted):
+        drawn = np.stack([metric.of(p, boot.of_images(len(totals))) for p in samples])
+    elif isinstance(metric, Binned):
+        drawn = np.stack([_resampled_error(metric, p, boot, totals) for p in samples])
+    else:
+        drawn = np.repeat([[metric.value(p)] for p in samples], len(totals), axis=1)
+    return drawn.reshape(len(methods), -1, len(totals))
 
 
 def _resampled_error(metric: Binned, p: Predictions, boot: Bootstrap, totals: Floats) -> Floats:

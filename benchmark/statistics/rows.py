@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmark.api import Floats, Metric
 from benchmark.measures.inversion import noise_floor
-from benchmark.measures.kinds import CalibrationError
+from benchmark.measures.kinds import CalibrationMeasure
 from benchmark.statistics import comparison, intervals
 from benchmark.statistics.blocks import KEY, Block
 from benchmark.statistics.estimates import Estimates
@@ -89,7 +89,7 @@ def _floor(
     block: Block, metric: Metric, method: str, value: float, alpha: float
 ) -> dict[str, object]:
     """What a perfectly calibrated model would show in this metric, averaged over seeds."""
-    if isinstance(metric, CalibrationError):
+    if isinstance(metric, CalibrationMeasure):
         samples = block.samples[method]
         observed = float(np.mean([metric.observed(p) for p in samples]))
         if np.isfinite(observed):

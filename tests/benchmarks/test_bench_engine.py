@@ -17,6 +17,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
+from benchmark.results.leaderboard import _costs
 from PIL import Image
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch.nn.functional import cross_entropy
@@ -31,7 +32,6 @@ from benchmark.engine.step import Step
 from benchmark.engine.train import train
 from benchmark.plan import registry
 from benchmark.plan.cells import Fit
-from benchmark.results.leaderboard import _costs
 from benchmark.results.manifest import _entry
 from benchmark.running import run
 
