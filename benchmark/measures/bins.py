@@ -101,13 +101,22 @@ class Bins:
         if self.groups is not None:
             variance = self._sums(self.confidence * (1 - self.confidence))
             return self._clustered_hits(np.zeros(self.bins), variance)
+        stream = None
+        if self.images <= MOST_SHARED:
+            stream = _uniform(self.seed, 2048 if self.images <= 2048 else MOST_SHARED)
         generator = np.random.default_rng([self.seed, 0])
         hits = np.zeros((DRAWS, self.bins))
+        used = 0
         for b in range(self.bins):
             confidence = self.confidence[self.index == b].astype(np.float32)
-            if len(confidence):
-                uniform = generator.random((DRAWS, len(confidence)), dtype=np.float32)
-                hits[:, b] = np.count_nonzero(uniform < confidence, axis=1)
+            number = DRAWS * len(confidence)
+            if stream is None:
+                uniform = generator.random(number, dtype=np.float32)
+            else:
+                uniform = stream[used : used + number]
+            used += number
+            below = uniform.reshape(DRAWS, len(confidence)) < confidence
+            hits[:, b] = np.count_nonzero(below, axis=1)
         return hits
 
     def draw(self, gaps: Floats) -> Floats:
@@ -197,14 +206,10 @@ class Bins:
         return np.clip(hits, 0, self.counts)
 
 
-def _uniform(seed: int, number: int) -> FloatArray:
-    """The first numbers of the stream that belongs to a seed."""
-    return _stream(seed, DRAWS * MOST_SHARED if number > DRAWS * 2048 else DRAWS * 2048)[:number]
-
-
 @lru_cache(maxsize=1)
-def _stream(seed: int, number: int) -> FloatArray:
-    return np.random.default_rng([seed, 0]).random(number, dtype=np.float32)
+def _uniform(seed: int, images: int) -> FloatArray:
+    """The stream of numbers that belongs to a seed, long enough for so many images."""
+    return np.random.default_rng([seed, 0]).random(DRAWS * images, dtype=np.float32)
 
 
 @lru_cache(maxsize=1)

@@ -40,10 +40,11 @@ def _balanced_accuracy(predictions: Predictions, weights: Floats) -> Floats:
 
 
 def _auc(predictions: Predictions, weights: Floats) -> Floats:
-    drawn = np.ascontiguousarray(weights.T)
+    # Counts of images: single precision holds them, and their sums are exact in any order.
+    drawn = np.ascontiguousarray(weights.T, dtype=np.float32)
     total = np.zeros(len(weights))
     defined = np.zeros(len(weights))
-    below = np.zeros((len(predictions) + 1, len(weights)))
+    below = np.zeros((len(predictions) + 1, len(weights)), dtype=np.float32)
     for c in range(predictions.log_probs.shape[1]):
         positive = predictions.labels == c
         if not positive.any() or positive.all():
@@ -57,9 +58,8 @@ def _auc(predictions: Predictions, weights: Floats) -> Floats:
         left = np.searchsorted(in_order, of_positives, side="left")
         right = np.searchsorted(in_order, of_positives, side="right")
         positives = drawn[positive]
-        # Counts of images: the sums are exact in any order.
-        wins = (positives * (below[left] + below[right])).sum(0) / 2
-        pairs = positives.sum(0) * below[-1]
+        wins = (positives * (below[left] + below[right])).sum(0, dtype=np.float64) / 2
+        pairs = positives.sum(0, dtype=np.float64) * below[-1]
         total += np.divide(wins, pairs, where=pairs > 0, out=np.zeros(len(pairs)))
         defined += pairs > 0
     values: Floats = np.divide(total, defined, where=defined > 0, out=np.full(len(total), np.nan))
