@@ -129,7 +129,11 @@ class Bootstrap:
 
 
 def wilson(
-    share: Floats, error: Floats, images: Floats | float, degrees: Floats | float, alpha: float
+    share: Floats | float,
+    error: Floats | float,
+    images: Floats | float,
+    degrees: Floats | float,
+    alpha: float,
 ) -> tuple[Floats, Floats]:
     """Wilson's interval for proportions, with the effective number of images.
 
@@ -141,6 +145,7 @@ def wilson(
         degrees: degrees of freedom of that standard error; infinite for independent images.
         alpha: one minus the coverage.
     """
+    share, error = np.asarray(share), np.asarray(error)
     with np.errstate(divide="ignore", invalid="ignore"):
         n = np.where(error > 0, np.minimum(images, share * (1 - share) / error**2), images)
     z = t_quantile(alpha, degrees)

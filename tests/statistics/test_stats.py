@@ -845,7 +845,7 @@ def test_folds_are_joined_once() -> None:
     assert join_folds(folds) is join_folds(folds)
     assert join_folds(folds[:4]) is not join_folds(folds)
     [whole] = made({"cross-entropy": 1.0}, n=100)
-    counted = []
+    counted: list[Predictions] = []
     assert join_folds([whole]).origin.fold == "pooled"
     assert whole.origin.fold == "official"
     whole.once(counted.append)
