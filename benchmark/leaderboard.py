@@ -70,11 +70,11 @@ def regenerate(
         )
     _check_reference(against, {p.origin.method for p in content.predictions})
     reference = against or REFERENCE
+    scores = statistics.scores(content.predictions, metric_names)
     tables = statistics.summarise(
-        content.predictions, metrics=metric_names, against=reference, alpha=alpha
+        content.predictions, metric_names, reference, alpha, scores=scores
     )
     _check_reference(against, set(tables.ranks["method"]))
-    scores = statistics.scores(content.predictions, metric_names)
     for name, frame in (("scores", scores), ("costs", content.costs)):
         text = frame.to_csv(index=False, lineterminator="\n")
         write_atomically(folder / f"{name}.csv", text.encode())

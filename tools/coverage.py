@@ -30,8 +30,8 @@ from benchmark.measures.declared import metrics
 from benchmark.measures.inversion import floor_draws, noise_floor
 from benchmark.measures.kinds import Binned
 from benchmark.statistics.blocks import Block
+from benchmark.statistics.estimates import FEW_ERRORS, estimate, invert
 from benchmark.statistics.intervals import Bootstrap
-from benchmark.statistics.tables import FEW_ERRORS, estimate, invert
 
 CLASSES = 10
 GROUPS = 40

@@ -43,7 +43,6 @@ __all__ = [
     "Weighted",
     "finite_logits",
     "fold_scheme",
-    "it at its top.",
     "one_vs_rest",
     "require",
 ]

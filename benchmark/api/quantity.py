@@ -101,9 +101,12 @@ class PerImage(Metric):
 
     Attributes:
         of: the value of each image, ``(n,)``.
+        proportion: whether each is 0 or 1, so that the mean is a proportion with an interval of
+            its own (Wilson's).
     """
 
     of: Callable[[Predictions], Floats]
+    proportion: bool = False
 
     def value(self, predictions: Predictions) -> float:
         """The mean."""

@@ -17,7 +17,7 @@ import pandas as pd
 
 from benchmark import __version__
 from benchmark import statistics as stats
-from benchmark.api import ORIGIN, Calibrator, InputError, Origin, Predictions
+from benchmark.api import Calibrator, InputError, Origin, Predictions
 from benchmark.evaluation import sources
 from benchmark.evaluation.agree import same_classes, same_images
 from benchmark.evaluation.check import Checked
@@ -140,8 +140,8 @@ def evaluate(
                 "file holds"
             )
     folder = None if out is None else _folder(out)
-    tables = stats.summarise(measured, metrics=metrics, against=against, alpha=alpha)
-    scores = _scores(tables.values, metrics)
+    scores = stats.scores(measured, metrics)
+    tables = stats.summarise(measured, metrics, against, alpha, scores=scores)
     if folder is not None:
         from benchmark import report  # nothing of it is needed for the numbers
         from benchmark.results.files import write_atomically
@@ -262,16 +262,6 @@ def _check_calibration(method: Checked) -> None:
             f"{method.where}: all {len(labels)} images of the calibration part are of class "
             f"{labels[0]}; calibrators are fitted on images of at least two classes"
         )
-
-
-def _scores(intervals: pd.DataFrame, metrics: Sequence[str] | None) -> pd.DataFrame:
-    """Tidy scores, of the one replicate and of all (one) of them together."""
-    if metrics is not None:
-        intervals = intervals[intervals["metric"].isin(list(metrics))]
-    one = intervals.sort_values("method", kind="stable").assign(fold=FOLD, seed=0)
-    replicates = one.assign(value=one["mean_of_folds"])
-    both = pd.concat([replicates, one.assign(fold="pooled")], ignore_index=True)
-    return both[[*ORIGIN, "metric", "value"]]
 
 
 # --- the report ------------------------------------------------------------------------------

@@ -7,13 +7,13 @@ images. That noise floor is drawn here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
 import numpy as np
-from scipy import stats as distributions
+from scipy import sparse, special
 
-from benchmark.api import Floats, IntArray, Predictions
+from benchmark.api import FloatArray, Floats, IntArray, Predictions
 
 BINS = 15
 """Bins of every binned calibration error, as in the paper and in most of the literature."""
@@ -23,6 +23,12 @@ DRAWS = 2000
 
 TRUTH_DRAWS = 1000
 """How many of them under each of the candidate truths other than 0."""
+
+MOST_SHARED = 8192
+"""Up to so many images, models share the stream of random numbers that their labels come from."""
+
+ALPHA = 0.05
+"""One minus the coverage, where nobody asks for another."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +42,7 @@ class Bins:
         groups: ``(n,)`` codes 0, 1, ... of what hangs together, or None.
         bins: how many bins there are.
         seed: where the draws start.
+        alpha: one minus the coverage that the draws serve: few groups widen them accordingly.
     """
 
     index: IntArray
@@ -44,6 +51,11 @@ class Bins:
     groups: IntArray | None
     bins: int
     seed: int
+    alpha: float = ALPHA
+
+    def at_level(self, alpha: float) -> Bins:
+        """The same for intervals of another coverage; these themselves where it is no matter."""
+        return self if self.groups is None or alpha == self.alpha else replace(self, alpha=alpha)
 
     @property
     def images(self) -> int:
@@ -87,15 +99,24 @@ class Bins:
         variance of such labels and the correlation that is seen within groups.
         """
         if self.groups is not None:
-            doubt = self.confidence * (1 - self.confidence)
-            return self._clustered_hits(np.zeros(self.bins), self._sums(doubt))
+            variance = self._sums(self.confidence * (1 - self.confidence))
+            return self._clustered_hits(np.zeros(self.bins), variance)
+        stream = None
+        if self.images <= MOST_SHARED:
+            stream = _uniform(self.seed, 2048 if self.images <= 2048 else MOST_SHARED)
         generator = np.random.default_rng([self.seed, 0])
         hits = np.zeros((DRAWS, self.bins))
+        used = 0
         for b in range(self.bins):
             confidence = self.confidence[self.index == b].astype(np.float32)
-            if len(confidence):
-                uniform = generator.random((DRAWS, len(confidence)), dtype=np.float32)
-                hits[:, b] = np.count_nonzero(uniform < confidence, axis=1)
+            number = DRAWS * len(confidence)
+            if stream is None:
+                uniform = generator.random(number, dtype=np.float32)
+            else:
+                uniform = stream[used : used + number]
+            used += number
+            below = uniform.reshape(DRAWS, len(confidence)) < confidence
+            hits[:, b] = np.count_nonzero(below, axis=1)
         return hits
 
     def draw(self, gaps: Floats) -> Floats:
@@ -108,8 +129,8 @@ class Bins:
         # A bin with a gap also adds to the error by how many images fall into it.
         moved = self._count_changes * (share - self._mean_confidence)
         if self.groups is not None:
-            doubt = self.counts * share * (1 - share)
-            return self._clustered_hits(gaps, doubt)[:TRUTH_DRAWS] + moved
+            variance = self.counts * share * (1 - share)
+            return self._clustered_hits(gaps, variance)[:TRUTH_DRAWS] + moved
         generator = np.random.default_rng([self.seed, 1])
         counts = self.counts.astype(int)
         # One row a bin: numpy sets its binomial sampler up once for each pair of arguments.
@@ -124,24 +145,19 @@ class Bins:
     @cached_property
     def _count_changes(self) -> Floats:
         """How many more images each bin has in another sample, ``(TRUTH_DRAWS, bins)``."""
-        generator = np.random.default_rng([self.seed, 4])
         if self.groups is None:
+            generator = np.random.default_rng([self.seed, 4])
             drawn = generator.multinomial(self.images, self.counts / self.images, TRUTH_DRAWS)
             return drawn - self.counts
         counts = self._by_group
-        weights = generator.multinomial(
-            len(counts), np.full(len(counts), 1 / len(counts)), TRUTH_DRAWS
-        )
-        numbers = weights @ counts
+        numbers = _group_weights(self.seed, len(counts)) @ counts
         numbers *= self.images / numbers.sum(1, keepdims=True)
-        moved: Floats = (numbers - self.counts) * Groups(self.groups).few_groups_factor(
-            self.confidence
-        )
-        return moved
+        factor = Groups(self.groups).few_groups_factor(self.confidence, self.alpha)
+        return np.asarray((numbers - self.counts) * factor)
 
     # --- groups ----------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def _by_group(self) -> Floats:
         """Images of each group in each bin, ``(groups, bins)``."""
         assert self.groups is not None
@@ -159,15 +175,15 @@ class Bins:
         """
         assert self.groups is not None
         groups = Groups(self.groups)
-        own = self.accuracy[self.index]
-        residuals, deviations = self.hit - own, np.sqrt(own * (1 - own))
+        accuracy = self.accuracy[self.index]
+        residuals, deviations = self.hit - accuracy, np.sqrt(accuracy * (1 - accuracy))
         sums = np.bincount(self.groups, residuals)[:, None].astype(np.float64)
         seen = (groups.residuals(sums) ** 2).sum() - (residuals**2).sum()
         possible = (np.bincount(self.groups, deviations) ** 2).sum() - (deviations**2).sum()
         correlation = min(max(seen / max(possible, 1e-9), 0.0), 1.0)
-        crowding: Floats = correlation * self._by_group.T @ self._by_group
-        crowding += (1 - correlation) * np.diag(self.counts)
-        return crowding * groups.few_groups_factor(residuals) ** 2
+        covariance: Floats = correlation * self._by_group.T @ self._by_group
+        covariance += (1 - correlation) * np.diag(self.counts)
+        return covariance * groups.few_groups_factor(residuals, self.alpha) ** 2
 
     @cached_property
     def _correlated_draws(self) -> Floats:
@@ -181,12 +197,27 @@ class Bins:
     def _sums(self, values: Floats) -> Floats:
         return np.bincount(self.index, values, self.bins).astype(np.float64)
 
-    def _clustered_hits(self, gaps: Floats, independent: Floats) -> Floats:
+    def _clustered_hits(self, gaps: Floats, variance: Floats) -> Floats:
+        """Draws around these gaps, with the variance that independent images would have."""
         single = np.sqrt(
-            np.divide(independent, self.counts, where=self.counts > 0, out=np.zeros(self.bins))
+            np.divide(variance, self.counts, where=self.counts > 0, out=np.zeros(self.bins))
         )
         hits: Floats = self.expected + gaps + self._correlated_draws * single
         return np.clip(hits, 0, self.counts)
+
+
+@lru_cache(maxsize=1)
+def _uniform(seed: int, images: int) -> FloatArray:
+    """The stream of numbers that belongs to a seed, long enough for so many images."""
+    return np.random.default_rng([seed, 0]).random(DRAWS * images, dtype=np.float32)
+
+
+@lru_cache(maxsize=1)
+def _group_weights(seed: int, groups: int) -> Floats:
+    """How often other samples draw each group, ``(TRUTH_DRAWS, groups)``, for all methods."""
+    generator = np.random.default_rng([seed, 4])
+    drawn = generator.multinomial(groups, np.full(groups, 1 / groups), TRUTH_DRAWS)
+    return drawn.astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,10 +250,25 @@ class Groups:
         share = self.sizes[:, None] / self.sizes.sum()
         return np.asarray((sums - share * sums.sum(0)) / np.sqrt(np.maximum(1 - share, 1e-9)))
 
-    def few_groups_factor(self, values: Floats) -> float:
-        """Factor on standard deviations that are estimated from so few groups of ``(n,)``."""
+    def sums(self, values: Floats) -> Floats:
+        """Sums over each group of ``(n, columns)``: ``(groups, columns)``."""
+        number = len(self.sizes)
+        member = sparse.csr_array(
+            (np.ones(len(self.codes)), (self.codes, np.arange(len(self.codes)))),
+            (number, len(self.codes)),
+        )
+        return np.asarray(member @ values)
+
+    def few_groups_factor(self, values: Floats, alpha: float) -> float:
+        """Factor on standard deviations that are estimated from so few groups of ``(n,)``.
+
+        Args:
+            values: one an image.
+            alpha: one minus the coverage that they are multiplied up to.
+        """
         degrees = self.degrees(values[:, None])[0]
-        return float(distributions.t.ppf(0.975, degrees) / distributions.norm.ppf(0.975))
+        quantile = 1 - alpha / 2
+        return float(special.stdtrit(degrees, quantile) / special.ndtri(quantile))
 
     def degrees(self, values: Floats) -> Floats:
         """Degrees of freedom of the variance between groups of ``(n, columns)``.
@@ -233,13 +279,12 @@ class Groups:
         n, sizes = self.sizes.sum(), self.sizes[:, None]
         centred = values - values.mean(0)
         variance = (centred**2).mean(0)
-        sums = np.zeros((len(sizes), values.shape[1]))
-        np.add.at(sums, self.codes, centred)
+        sums = self.sums(centred)
         pairs = max(float((sizes**2).sum() - n), 1e-9)
         between = np.clip(((sums**2).sum(0) - n * variance) / pairs, 0, variance)
-        each = (variance - between) * sizes + between * sizes**2
-        total = np.where(variance > 0, (each**2).sum(0), 1.0)
-        degrees = np.where(variance > 0, each.sum(0) ** 2 / total, len(sizes)) - 1
+        of_group = (variance - between) * sizes + between * sizes**2
+        total = np.where(variance > 0, (of_group**2).sum(0), 1.0)
+        degrees = np.where(variance > 0, of_group.sum(0) ** 2 / total, len(sizes)) - 1
         return np.asarray(np.maximum(degrees, 1.0))
 
 

@@ -101,7 +101,8 @@ def inversion_intervals(
         points = np.zeros((len(errors), len(levels)))
         for bins in seeds:
             hits = bins.draw(path(bins, SHIFTS[number]))
-            points += [np.quantile(error(hits, bins), levels) for error, _ in errors]
+            drawn = [error(hits, bins) for error, _ in errors]
+            points += np.quantile(drawn, levels, axis=1).T
         return points / len(seeds)
 
     ends = np.empty((len(errors), len(levels)))

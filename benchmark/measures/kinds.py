@@ -1,7 +1,8 @@
-"""The two kinds of calibration error: of bins, and of what has to be measured label by label."""
+"""Calibration errors: noise alone makes them positive, so that each comes with its noise floor."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,14 +11,32 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.api import Floats, Metric, Predictions
-from benchmark.measures.bins import Bins
+from benchmark.measures.bins import ALPHA, Bins
 
 SLOW_DRAWS = 100
 """Label draws behind the noise floor of the estimators that are slow to compute."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Binned(Metric):
+class CalibrationMeasure(Metric):
+    """An error that a perfectly calibrated model has too, by chance."""
+
+    @abstractmethod
+    def observed(self, predictions: Predictions) -> float:
+        """The error as the noise floor draws it: without anything taken off."""
+
+    @abstractmethod
+    def floor(self, predictions: Predictions, alpha: float = ALPHA) -> Floats:
+        """Errors under perfect calibration, ``(draws,)``.
+
+        Args:
+            predictions: of one method.
+            alpha: one minus the coverage that few groups of images widen the draws for.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Binned(CalibrationMeasure):
     """An error of the bins of a reliability diagram.
 
     Attributes:
@@ -37,13 +56,22 @@ class Binned(Metric):
 
     def value(self, predictions: Predictions) -> float:
         """The error of the observed hits."""
-        bins = self.bins(predictions)
-        floor = self.of(bins.floor, bins).mean() if self.floor_removed else 0.0
-        return float(self.of(bins.hits[None], bins)[0] - floor)
+        floor = self.floor(predictions).mean() if self.floor_removed else 0.0
+        return float(self.observed(predictions) - floor)
+
+    def observed(self, predictions: Predictions) -> float:
+        """The error of the observed hits."""
+        bins = predictions.once(self.bins)
+        return float(self.of(bins.hits[None], bins)[0])
+
+    def floor(self, predictions: Predictions, alpha: float = ALPHA) -> Floats:
+        """Errors of the bins' hits under perfect calibration, ``(DRAWS,)``."""
+        bins = predictions.once(self.bins).at_level(alpha)
+        return self.of(bins.floor, bins)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Relabelled(Metric):
+class Relabelled(CalibrationMeasure):
     """A calibration error whose noise floor is got by drawing labels and measuring again.
 
     Attributes:
@@ -57,12 +85,16 @@ class Relabelled(Metric):
 
     def value(self, predictions: Predictions) -> float:
         """The error of the observed labels."""
-        observed = predictions.labels if self.by_class else predictions.correct
-        return float(self.of(predictions, observed[None])[0])
+        outcomes = predictions.labels if self.by_class else predictions.correct
+        return float(self.of(predictions, outcomes[None])[0])
 
-    def floor(self, predictions: Predictions) -> Floats:
-        """Errors under perfect calibration, ``(SLOW_DRAWS,)``."""
-        uniform = _uniform(predictions)
+    def observed(self, predictions: Predictions) -> float:
+        """The error of the observed labels."""
+        return self.value(predictions)
+
+    def floor(self, predictions: Predictions, alpha: float = ALPHA) -> Floats:
+        """Errors of drawn labels, ``(SLOW_DRAWS,)``; images are taken for independent."""
+        uniform = predictions.once(_uniform)
         if not self.by_class:
             return self.of(predictions, (uniform < predictions.confidence).astype(float))
         below = np.cumsum(predictions.probs, axis=1)[:, :-1] / predictions.probs.sum(

@@ -8,7 +8,7 @@ from scipy import special
 from benchmark.api import Floats, InputError, IntArray, PerImage, PointValue, Predictions, Weighted
 from benchmark.measures.bins import BINS, Bins, equal_mass_bins, equal_width, equal_width_bins
 from benchmark.measures.kinds import Binned, Relabelled
-from benchmark.measures.smooth import smooth_ece
+from benchmark.measures.smooth import smooth_ece, smooth_ece_of_one
 from benchmark.measures.temperature import inverse_temperature
 
 MINIMUM_SUPPORT = 10
@@ -40,42 +40,56 @@ def _balanced_accuracy(predictions: Predictions, weights: Floats) -> Floats:
 
 
 def _auc(predictions: Predictions, weights: Floats) -> Floats:
+    # Counts of images: single precision holds them, and their sums are exact in any order.
+    drawn = np.ascontiguousarray(weights.T, dtype=np.float32)
     total = np.zeros(len(weights))
     defined = np.zeros(len(weights))
-    below = np.zeros((len(weights), len(predictions) + 1))
+    below = np.zeros((len(predictions) + 1, len(weights)), dtype=np.float32)
     for c in range(predictions.log_probs.shape[1]):
         positive = predictions.labels == c
         if not positive.any() or positive.all():
             continue
         score = predictions.log_probs[:, c]
         order = np.argsort(score, kind="stable")
-        negative = weights[:, order] * ~positive[order]
-        np.cumsum(negative, axis=1, out=below[:, 1:])
-        ranked, own = score[order], score[positive]
-        left = np.searchsorted(ranked, own, side="left")
-        right = np.searchsorted(ranked, own, side="right")
-        wins = weights[:, positive] * (below[:, left] + below[:, right]) / 2
-        pairs = weights[:, positive].sum(1) * below[:, -1]
-        total += np.divide(wins.sum(1), pairs, where=pairs > 0, out=np.zeros(len(pairs)))
+        negatives = drawn[order]
+        negatives[positive[order]] = 0
+        np.cumsum(negatives, axis=0, out=below[1:])
+        in_order, of_positives = score[order], score[positive]
+        left = np.searchsorted(in_order, of_positives, side="left")
+        right = np.searchsorted(in_order, of_positives, side="right")
+        positives = drawn[positive]
+        wins = (positives * (below[left] + below[right])).sum(0, dtype=np.float64) / 2
+        pairs = positives.sum(0, dtype=np.float64) * below[-1]
+        total += np.divide(wins, pairs, where=pairs > 0, out=np.zeros(len(pairs)))
         defined += pairs > 0
     values: Floats = np.divide(total, defined, where=defined > 0, out=np.full(len(total), np.nan))
     return values
 
 
+def _levels(predictions: Predictions) -> tuple[IntArray, IntArray]:
+    """Images from the most confident on, and where each level of confidence starts."""
+    order = np.argsort(-predictions.log_probs.max(1), kind="stable")
+    in_order = predictions.log_probs.max(1)[order]
+    return order, np.flatnonzero(np.r_[True, in_order[1:] != in_order[:-1]])
+
+
 def _selective(predictions: Predictions, weights: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     """Numbers of images and errors in, and before, each level of confidence, from the top."""
-    order = np.argsort(-predictions.log_probs.max(1), kind="stable")
-    ranked = predictions.log_probs.max(1)[order]
-    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
-    drawn = np.add.reduceat(weights[:, order], starts, axis=1)
-    wrong = np.add.reduceat(weights[:, order] * (1 - predictions.correct[order]), starts, axis=1)
+    order, starts = predictions.once(_levels)
+    drawn = np.take(weights, order, axis=1)  # in rows, as they are summed
+    wrong = drawn * (1 - predictions.correct[order])
+    if len(starts) < len(order):
+        drawn, wrong = (np.add.reduceat(counts, starts, axis=1) for counts in (drawn, wrong))
     return drawn, wrong, drawn.cumsum(1) - drawn, wrong.cumsum(1) - wrong
 
 
 def _aurc(predictions: Predictions, weights: Floats) -> Floats:
     drawn, wrong, before, wrong_before = _selective(predictions, weights)
     # Images of equal confidence come in random order; the sum of their expected risks is closed.
-    harmonic = special.digamma(before + drawn + 1) - special.digamma(before + 1)
+    first = before.astype(np.intp)
+    last = first + drawn.astype(np.intp)
+    digamma = special.digamma(np.arange(1.0, last.max() + 2))
+    harmonic = digamma[last] - digamma[first]
     share = np.divide(wrong, drawn, where=drawn > 0, out=np.zeros_like(wrong))
     risk = wrong + (wrong_before - share * before) * harmonic
     values: Floats = risk.sum(1) / weights.sum(1)
@@ -86,14 +100,6 @@ def _augrc(predictions: Predictions, weights: Floats) -> Floats:
     drawn, wrong, _, wrong_before = _selective(predictions, weights)
     values: Floats = (drawn * (wrong_before + wrong / 2)).sum(1) / weights.sum(1) ** 2
     return values
-
-
-def _equal_width(predictions: Predictions) -> Bins:
-    return predictions.once(equal_width_bins)
-
-
-def _equal_mass(predictions: Predictions) -> Bins:
-    return predictions.once(equal_mass_bins)
 
 
 def _gaps(hits: Floats, bins: Bins) -> Floats:
@@ -168,9 +174,7 @@ def _sweep(predictions: Predictions, correct: Floats) -> Floats:
 
 def _smooth(predictions: Predictions, correct: Floats) -> Floats:
     if len(correct) == 1:
-        from relplot.metrics import smECE
-
-        return np.array([smECE(predictions.confidence, correct[0])])
+        return np.array([smooth_ece_of_one(predictions.confidence, correct[0])])
     return smooth_ece(predictions.confidence, correct)
 
 
@@ -251,6 +255,7 @@ METRICS = (
         short="Accuracy",
         meaning="Share of the images whose most probable class is the true one.",
         ranked=True,
+        proportion=True,
         main=1,
         direction="higher",
         formula="mean of [argmax p = y]",
@@ -311,7 +316,7 @@ METRICS = (
         formula=f"sum over b of |B_b|/n |acc(B_b) - conf(B_b)|; {_BINS}, of equal width, "
         "right-closed, c = 1 in the last",
         source=_GUO,
-        bins=_equal_width,
+        bins=equal_width_bins,
         of=_ece,
     ),
     Binned(
@@ -321,7 +326,7 @@ METRICS = (
         formula="ece minus the mean of the ece of labels drawn from p (can be negative)",
         range=(-1.0, 1.0),
         source="Broecker & Smith 2007; Vaicenavicius et al. 2019, arXiv 1902.06977",
-        bins=_equal_width,
+        bins=equal_width_bins,
         of=_ece,
         floor_removed=True,
     ),
@@ -331,7 +336,7 @@ METRICS = (
         meaning="ECE with bins that hold equally many images.",
         formula="as ece; bins between the i/15 quantiles of c, left-closed",
         source="Nguyen & O'Connor 2015, arXiv 1508.05154",
-        bins=_equal_mass,
+        bins=equal_mass_bins,
         of=_ece,
     ),
     Binned(
@@ -341,7 +346,7 @@ METRICS = (
         formula="square root of max(0, sum over b of |B_b|/n ((acc - conf)^2 "
         "- acc (1 - acc) / (|B_b| - 1))); bins as in ece_equal_mass",
         source="Kumar et al. 2019, arXiv 1909.10155",
-        bins=_equal_mass,
+        bins=equal_mass_bins,
         of=_rms_debiased,
         truth=_rms,
     ),
@@ -371,7 +376,7 @@ METRICS = (
         meaning="The largest gap in any bin.",
         formula="max over b of |acc(B_b) - conf(B_b)|; bins as in ece",
         source="Naeini et al. 2015",
-        bins=_equal_width,
+        bins=equal_width_bins,
         of=_mce,
         interval=False,
     ),
@@ -391,7 +396,7 @@ METRICS = (
         formula="sum over b of |B_b|/n max(conf(B_b) - acc(B_b), 0); bins as in ece, of which "
         "it is a part",
         source="Thulasidasan et al. 2019, arXiv 1905.11001",
-        bins=_equal_width,
+        bins=equal_width_bins,
         of=_overconfidence,
     ),
     Binned(
@@ -400,7 +405,7 @@ METRICS = (
         meaning="The part of ECE where the model promises too little.",
         formula="sum over b of |B_b|/n max(acc(B_b) - conf(B_b), 0); the other part of ece",
         source="Thulasidasan et al. 2019, arXiv 1905.11001",
-        bins=_equal_width,
+        bins=equal_width_bins,
         of=_underconfidence,
     ),
     PerImage(

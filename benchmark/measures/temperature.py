@@ -24,13 +24,14 @@ def inverse_temperature(log_probs: Floats, labels: IntArray) -> float:
     if not len(true):
         return 1.0
     finite = np.where(np.isfinite(shifted), shifted, 0.0)
+    squares = finite**2
     low, high, scale = 1e-3, 1e3, 1.0
     for _ in range(100):
         odds = np.exp(scale * shifted)
         total = odds.sum(1)
         mean = (odds * finite).sum(1) / total
         slope = float(np.mean(mean - true))
-        curvature = float(np.mean((odds * finite**2).sum(1) / total - mean**2))
+        curvature = float(np.mean((odds * squares).sum(1) / total - mean**2))
         low, high = (low, scale) if slope > 0 else (scale, high)
         step = scale - slope / curvature if curvature > 0 else np.inf
         new = step if low < step < high else float(np.sqrt(low * high))

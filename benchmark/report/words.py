@@ -7,9 +7,9 @@ import math
 import re
 from collections.abc import Iterable
 
+from benchmark import statistics as stats
 from benchmark.api import Metric, Quantity, require
 from benchmark.measures.declared import quantities
-from benchmark.statistics import tables as stats
 
 INFINITE = "∞"
 ABSENT = "–"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby, pairwise
 from typing import TypeVar
@@ -28,8 +29,12 @@ def place(predictions: Predictions) -> tuple[BlockKey, str, int, tuple[int, str]
     return (origin.block, origin.method, origin.seed, (first, origin.fold))
 
 
-def ordered(predictions: Iterable[Predictions]) -> list[Predictions]:
+def ordered(predictions: Iterable[Predictions], seed: int = 0) -> list[Predictions]:
     """In the fixed order of every table.
+
+    Args:
+        predictions: of any methods, data sets and replicates.
+        seed: where the random draws of their noise floors start.
 
     Raises:
         InputError: the same replicate of a method occurs twice, or a fold's name is unknown.
@@ -38,15 +43,30 @@ def ordered(predictions: Iterable[Predictions]) -> list[Predictions]:
     for one, other in pairwise(arranged):
         if place(one) == place(other):
             raise InputError(f"there are two predictions of {one.origin}: give each once")
-    return arranged
+    return [p if p.draw_seed == seed else replace(p, draw_seed=seed) for p in arranged]
 
 
 def join_folds(folds: Sequence[Predictions]) -> Predictions:
     """All test images of one method and seed, every image once, sorted by name.
 
+    The same folds give the same object, so that nothing is measured twice.
+
     Raises:
         InputError: an image occurs in two folds.
     """
+    joined = folds[0].once(_joined)
+    key = tuple(folds)
+    if key not in joined:
+        joined[key] = _join(key)
+    return joined[key]
+
+
+def _joined(first: Predictions) -> dict[tuple[Predictions, ...], Predictions]:
+    """What was joined with these predictions."""
+    return {}
+
+
+def _join(folds: tuple[Predictions, ...]) -> Predictions:
     first = folds[0]
     draws = fold_scheme(first.origin.fold) == "draws"
 
@@ -63,6 +83,12 @@ def join_folds(folds: Sequence[Predictions]) -> Predictions:
             f"{first.origin.method}, {first.origin.dataset}, seed {first.origin.seed}: folds must "
             "not overlap"
         )
+    pooled = replace(first.origin, fold="pooled")
+    if len(folds) == 1 and np.array_equal(order, np.arange(len(ids))) and not draws:
+        # The same in all but its name: it shares what was computed already.
+        alone = copy.copy(first)
+        object.__setattr__(alone, "origin", pooled)
+        return alone
     groups = None
     if first.groups is not None:
         parts = [named(p, p.groups.astype(str)) for p in folds if p.groups is not None]
@@ -73,7 +99,7 @@ def join_folds(folds: Sequence[Predictions]) -> Predictions:
         posterior = np.concatenate(parts_known)[order]
     return replace(
         first,
-        origin=replace(first.origin, fold="pooled"),
+        origin=pooled,
         ids=ids[order],
         labels=np.concatenate([p.labels for p in folds])[order],
         log_probs=np.concatenate([p.log_probs for p in folds])[order],
@@ -103,10 +129,10 @@ def shared(present: Mapping[str, set[Replicate]]) -> set[Replicate]:
     """
     folds = {fold for fold, _ in expected(set().union(*present.values()))}
     if fold_scheme(min(folds)) == "draws":
-        folds = _most(folds, {m: {fold for fold, _ in own} for m, own in present.items()})
+        folds = _most(folds, {m: {fold for fold, _ in has} for m, has in present.items()})
     complete = {
-        method: {seed for _, seed in own if all((fold, seed) in own for fold in folds)}
-        for method, own in present.items()
+        method: {seed for _, seed in has if all((fold, seed) in has for fold in folds)}
+        for method, has in present.items()
     }
     complete = {method: seeds for method, seeds in complete.items() if seeds}
     if not complete:
@@ -116,13 +142,13 @@ def shared(present: Mapping[str, set[Replicate]]) -> set[Replicate]:
     }
 
 
-def _most(items: set[T], owned: Mapping[str, set[T]]) -> set[T]:
-    """The commonest item, and all others that leave more than half of the owners with all."""
-    count = {item: sum(item in own for own in owned.values()) for item in items}
+def _most(items: set[T], present: Mapping[str, set[T]]) -> set[T]:
+    """The commonest item, and all others that leave more than half of the methods with all."""
+    count = {item: sum(item in has for has in present.values()) for item in items}
     order = sorted(items, key=lambda item: (-count[item], item))
     kept = set(order[:1])
     for item in order[1:]:
-        if 2 * sum(kept | {item} <= own for own in owned.values()) > len(owned):
+        if 2 * sum(kept | {item} <= has for has in present.values()) > len(present):
             kept.add(item)
     return kept
 
@@ -135,10 +161,12 @@ class Block:
         key: preset, data set, backbone, scheme of folds.
         methods: the complete ones, in order.
         replicates: fold and seed of each replicate, in order.
-        samples: for each method its pooled predictions, one a seed, images in the same order.
+        samples: for each method its predictions of all folds together, one a seed, images in
+            the same order.
         images: how many test images (of all folds).
         groups: ``(images,)`` codes of what hangs together, or None.
         posterior: whether the true probabilities are known.
+        parts: for each method its predictions of each replicate, in their order.
     """
 
     key: BlockKey
@@ -148,17 +176,13 @@ class Block:
     images: int
     groups: IntArray | None
     posterior: bool
+    parts: dict[str, tuple[Predictions, ...]] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
         """Data set and backbone, for sentences."""
         preset, dataset, backbone, folds = self.key
         return f"{dataset}, {backbone} ({preset}, {folds})"
-
-    @property
-    def folds(self) -> tuple[str, ...]:
-        """The distinct folds."""
-        return tuple(dict.fromkeys(fold for fold, _ in self.replicates))
 
     @cached_property
     def seeds(self) -> int:
@@ -171,12 +195,11 @@ class Block:
         return np.arange(self.images) if self.groups is None else self.groups
 
 
-def build(predictions: Sequence[Predictions], seed: int) -> tuple[list[Block], list[str]]:
+def build(predictions: Sequence[Predictions]) -> tuple[list[Block], list[str]]:
     """Sort predictions into blocks of complete methods.
 
     Args:
         predictions: of any methods, data sets and replicates, in the fixed order.
-        seed: where the random draws of the samples start.
 
     Returns:
         The blocks, and a sentence on every method that is left out because it lacks replicates,
@@ -198,37 +221,38 @@ def build(predictions: Sequence[Predictions], seed: int) -> tuple[list[Block], l
             names = sorted({f"fold {p.origin.fold} of seed {p.origin.seed}" for p in extra})
             notes.append(f"{where}: {', '.join(names)} left out, since most methods lack it.")
         listed = [p for p in listed if p.origin.replicate in needed]
-        complete: dict[str, list[Predictions]] = {}
+        parts: dict[str, tuple[Predictions, ...]] = {}
         for method in present:
-            own = [p for p in listed if p.origin.method == method]
-            if len(own) == len(needed):
-                complete[method] = [
-                    join_folds(list(folds)) for _, folds in groupby(own, lambda p: p.origin.seed)
-                ]
+            replicates = tuple(p for p in listed if p.origin.method == method)
+            if len(replicates) == len(needed):
+                parts[method] = replicates
             else:
                 notes.append(
-                    f"{method} is left out of {where}: it has {len(own)} of {len(needed)} "
+                    f"{method} is left out of {where}: it has {len(replicates)} of {len(needed)} "
                     "replicates."
                 )
-        if not complete:
+        if not parts:
             continue
-        first = next(iter(complete.values()))[0]
-        for pooled in complete.values():
-            for p in pooled:
+        samples = {
+            method: tuple(
+                join_folds(list(folds)) for _, folds in groupby(listed, lambda p: p.origin.seed)
+            )
+            for method, listed in parts.items()
+        }
+        first = next(iter(samples.values()))[0]
+        for seeds in samples.values():
+            for p in seeds:
                 _check_paired(first, p)
-        in_first = [p for p in listed if p.origin.method == next(iter(complete))]
         blocks.append(
             Block(
                 key=block_key,
-                methods=tuple(complete),
-                replicates=tuple(p.origin.replicate for p in in_first),
-                samples={
-                    method: tuple(replace(p, draw_seed=seed) for p in pooled)
-                    for method, pooled in complete.items()
-                },
+                methods=tuple(parts),
+                replicates=tuple(p.origin.replicate for p in next(iter(parts.values()))),
+                samples=samples,
                 images=len(first.labels),
                 groups=first.group_codes,
                 posterior=first.posterior is not None,
+                parts=parts,
             )
         )
     return blocks, notes

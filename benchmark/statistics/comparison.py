@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from string import ascii_lowercase
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats as distributions
+from scipy import special
 
 from benchmark.api import Floats
-
-"""The metrics whose ranks are averaged: those of the paper."""
+from benchmark.measures.declared import metrics
+from benchmark.statistics.intervals import t_quantile
 
 
 def p_value(
@@ -34,10 +34,10 @@ def p_value(
     """
     difference = np.asarray(difference, dtype=float)
     reach = np.where(difference > 0, difference - low, high - difference)
-    quantile = distributions.t.ppf(1 - alpha / 2, degrees)
+    quantile = t_quantile(alpha, degrees)
     with np.errstate(invalid="ignore", divide="ignore"):
         steps = np.where(difference == 0, 0.0, quantile * np.abs(difference) / reach)
-    p = np.asarray(2 * distributions.t.sf(np.where(reach < 0, np.inf, steps), degrees))
+    p = np.asarray(2 * special.stdtr(degrees, -np.where(reach < 0, np.inf, steps)))
     return np.where(np.isfinite(low) & np.isfinite(high), p, np.nan)
 
 
@@ -88,12 +88,20 @@ def ranks(values: Floats, higher_is_better: bool) -> Floats:
     """
     # Means over seeds of equal counts may differ in their last digit.
     losses = np.round(-values if higher_is_better else values, 12)
-    return distributions.rankdata(np.where(np.isnan(losses), np.inf, losses), axis=-1)
+    losses = np.where(np.isnan(losses), np.inf, losses)
+    one, other = losses[..., :, None], losses[..., None, :]
+    better, equal = (other < one).sum(-1), (other == one).sum(-1)
+    return np.asarray(better + (equal + 1) / 2)
 
 
-def mean_rank(accuracy: Floats, ece: Floats, nll: Floats) -> Floats:
-    """The paper's Rank: mean of the ranks of accuracy, ECE and NLL, ``(..., methods)``."""
-    return (ranks(accuracy, True) + ranks(ece, False) + ranks(nll, False)) / 3
+def mean_rank(values: Mapping[str, Floats]) -> Floats:
+    """Mean of the ranks in several metrics (the paper's: accuracy, ECE, NLL), ``(..., methods)``.
+
+    Args:
+        values: by name of the metric, ``(..., methods)``.
+    """
+    ranked = [ranks(v, metrics()[name].direction == "higher") for name, v in values.items()]
+    return np.asarray(np.sum(ranked, axis=0) / len(ranked))
 
 
 def told_apart(better: Sequence[Floats]) -> npt.NDArray[np.bool_]:
@@ -139,19 +147,21 @@ def friedman(values: Floats, higher_is_better: bool, alpha: float = 0.05) -> Fri
         alpha: level of the critical difference.
     """
     blocks, methods = values.shape
-    each = ranks(values, higher_is_better)
+    ranked = ranks(values, higher_is_better)
     if methods < 2:
-        return Friedman(blocks, each.mean(0), np.nan, np.nan, np.nan, False)
+        return Friedman(blocks, ranked.mean(0), np.nan, np.nan, np.nan, False)
+    from scipy import stats as distributions  # slow to import
+
     quantile = distributions.studentized_range.ppf(1 - alpha, methods, np.inf) / np.sqrt(2)
     critical = float(quantile * np.sqrt(methods * (methods + 1) / (6 * blocks)))
     statistic = p = np.nan
     if methods >= 3 and blocks >= 2:
-        if np.ptp(each) == 0:
+        if np.ptp(ranked) == 0:
             statistic, p = 0.0, 1.0
         else:
-            statistic, p = map(float, distributions.friedmanchisquare(*each.T))
+            statistic, p = map(float, distributions.friedmanchisquare(*ranked.T))
     powered = blocks >= 2 and critical <= (methods - 1) / 2
-    return Friedman(blocks, each.mean(0), statistic, p, critical, powered)
+    return Friedman(blocks, ranked.mean(0), statistic, p, critical, powered)
 
 
 def chance_of_best(resampled: Floats) -> Floats:

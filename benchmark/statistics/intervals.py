@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import stats as distributions
+from scipy import special
 
 from benchmark.api import Floats, IntArray
 from benchmark.measures.bins import Groups
@@ -17,6 +17,11 @@ RESAMPLES = 2000
 
 SLOW_RESAMPLES = 200
 """Bootstrap resamples of what has to be computed anew for each."""
+
+
+def t_quantile(alpha: float, degrees: Floats | float) -> Floats:
+    """The two-sided ``1 - alpha`` quantile of Student's t: of the normal for infinite degrees."""
+    return np.asarray(special.stdtrit(degrees, 1 - alpha / 2))
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,10 +48,10 @@ class Bootstrap:
         """
         sizes = np.bincount(units).astype(np.float64)
         number = len(sizes)
-        drawn = generator.integers(0, number, (RESAMPLES, number))
-        drawn += number * np.arange(RESAMPLES)[:, None]
-        weights = np.bincount(drawn.ravel(), minlength=RESAMPLES * number)
-        return cls(weights.reshape(RESAMPLES, number).astype(np.float64), units, sizes)
+        weights = np.empty((RESAMPLES, number))
+        for row, drawn in zip(weights, generator.integers(0, number, (RESAMPLES, number))):
+            row[:] = np.bincount(drawn, minlength=number)
+        return cls(weights, units, sizes)
 
     @cached_property
     def by_unit(self) -> Floats:
@@ -75,11 +80,7 @@ class Bootstrap:
 
     def sums(self, values: Floats) -> Floats:
         """Sums over each unit of ``(images, columns)``: ``(units, columns)``."""
-        if len(self.sizes) == len(values):
-            return values
-        out = np.zeros((len(self.sizes), values.shape[1]))
-        np.add.at(out, self.units, values)
-        return out
+        return self.groups.sums(values) if self.grouped else values
 
     def standard_errors(self, values: Floats) -> Floats:
         """Standard error of the mean of each column, from the variance between units."""
@@ -104,11 +105,13 @@ class Bootstrap:
         sizes, n, number = self.sizes, self.sizes.sum(), len(self.sizes)
         mean = values.mean(0)
         totals = totals - sizes[:, None] * mean
-        powers = np.stack([sizes, sizes**2], axis=1)
-        columns = [totals, totals**2, totals * sizes[:, None], powers]
+        columns = [totals, totals**2]
+        if self.grouped:
+            columns.append(totals * sizes[:, None])
         products = self.weights @ np.concatenate(columns, axis=1)
-        first, second, mixed = np.split(products[:, :-2], 3, axis=1)
-        drawn, drawn_squares = products[:, -2:].T
+        first, second, *sized = np.split(products, len(columns), axis=1)
+        mixed = sized[0] if sized else first
+        drawn, drawn_squares = self.weights @ sizes, self.weights @ sizes**2
         deviation = first / drawn[:, None]
         # Sum over units of w (total - size * mean*)^2, expanded into products of matrices.
         squares = second - 2 * deviation * mixed + deviation**2 * drawn_squares[:, None]
@@ -119,36 +122,40 @@ class Bootstrap:
         high, low = np.quantile(ratio, [1 - alpha / 2, alpha / 2], axis=0)
         if self.grouped or paired:
             # The tails of few groups, and of differences that are mostly 0, come out too short.
-            least = distributions.t.ppf(1 - alpha / 2, self.degrees(values))
+            least = t_quantile(alpha, self.degrees(values))
             high, low = np.maximum(high, least), np.minimum(low, -least)
         observed = self.standard_errors(values)
         return mean - high * observed, mean - low * observed
 
 
 def wilson(
-    accuracy: float, error: float, images: float, degrees: float, alpha: float
-) -> tuple[float, float]:
-    """Wilson's interval for an accuracy, with the effective number of images.
+    share: Floats | float,
+    error: Floats | float,
+    images: Floats | float,
+    degrees: Floats | float,
+    alpha: float,
+) -> tuple[Floats, Floats]:
+    """Wilson's interval for proportions, with the effective number of images.
 
     Args:
-        accuracy: the share of correct predictions.
+        share: of the images, such as an accuracy; of any shape, as are the others.
         error: its standard error between groups; sets the effective number of images, at most
             ``images``. NaN where images are independent, 0 where nothing varies.
         images: how many there are; groups, where all images of groups are right or all wrong.
         degrees: degrees of freedom of that standard error; infinite for independent images.
         alpha: one minus the coverage.
     """
-    n = float(images)
-    if error > 0:
-        n = min(n, accuracy * (1 - accuracy) / error**2)
-    z = float(distributions.t.ppf(1 - alpha / 2, degrees))
-    centre = (accuracy + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * np.sqrt(accuracy * (1 - accuracy) / n + z**2 / (4 * n**2))
-    return max(centre - half, 0.0), min(centre + half, 1.0)
+    share, error = np.asarray(share), np.asarray(error)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        n = np.where(error > 0, np.minimum(images, share * (1 - share) / error**2), images)
+    z = t_quantile(alpha, degrees)
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
 
 
-def accuracy_difference(boot: Bootstrap, values: Floats, alpha: float) -> tuple[Floats, Floats]:
-    """Interval for differences in accuracy: Bonett and Price's, with groups.
+def proportion_difference(boot: Bootstrap, values: Floats, alpha: float) -> tuple[Floats, Floats]:
+    """Interval for differences of proportions: Bonett and Price's, with groups.
 
     One more image on which only the first is right, and one on which only the second is, keep
     the variance positive where hardly any image tells two methods apart.
@@ -161,7 +168,7 @@ def accuracy_difference(boot: Bootstrap, values: Floats, alpha: float) -> tuple[
     n = len(values)
     error = np.sqrt((n * boot.standard_errors(values)) ** 2 + 2) / (n + 2)
     centre = values.sum(0) / (n + 2)
-    half = distributions.t.ppf(1 - alpha / 2, boot.degrees(values)) * error
+    half = t_quantile(alpha, boot.degrees(values)) * error
     return centre - half, centre + half
 
 
@@ -189,7 +196,7 @@ def with_seeds(
     number = seeds.shape[-1]
     if number < 2:
         return low, high
-    quantile = distributions.t.ppf(1 - alpha / 2, number - 1)
+    quantile = t_quantile(alpha, number - 1)
     with np.errstate(invalid="ignore", divide="ignore"):
         half = quantile * seeds.std(-1, ddof=1) / np.sqrt(number)
         upper = value + np.hypot(high - value, half)
@@ -213,37 +220,39 @@ def degrees_with_seeds(half: Floats, seeds: Floats, degrees: Floats, alpha: floa
         return degrees
     between = seeds.var(-1, ddof=1) / number
     with np.errstate(invalid="ignore", divide="ignore"):
-        rest = half**2 - between * distributions.t.ppf(1 - alpha / 2, number - 1) ** 2
-        images = np.maximum(rest, 0) / distributions.t.ppf(1 - alpha / 2, degrees) ** 2
+        rest = half**2 - between * t_quantile(alpha, number - 1) ** 2
+        images = np.maximum(rest, 0) / t_quantile(alpha, degrees) ** 2
         inverse = between**2 / (number - 1) + images**2 / degrees
         total = (between + images) ** 2
     out = np.array(degrees, dtype=float)
     return np.asarray(np.divide(total, inverse, where=inverse > 0, out=out))
 
 
-def over_training(values: Floats, folds: str, alpha: float) -> tuple[float, float, float]:
-    """Mean of replicates and its interval over training, on the replicates' values.
+def over_training(values: Floats, folds: str, alpha: float) -> tuple[Floats, Floats, Floats]:
+    """Means of replicates and their intervals over training, on the replicates' values.
 
     Folds share training images, so that their variance is too small: Nadeau and Bengio's factor
     ``1/k + n_test/n_train``. What calibrates does not train, so that ``n_train`` is the share
     ``1 - CALIBRATION_SHARE`` of the other folds. Independent draws get the plain t.
 
     Args:
-        values: ``(folds, seeds)``; seeds are averaged within a fold, unless there is one fold.
+        values: ``(methods, seeds, folds)``; seeds are averaged within a fold, unless there is one
+            fold.
         folds: the scheme.
         alpha: one minus the coverage.
 
     Returns:
-        Mean, lower and upper end, which may lie outside the metric's range; the ends are NaN for
-        one replicate.
+        Means, lower and upper ends, ``(methods,)``, which may lie outside the metric's range; the
+        ends are NaN for one replicate, and where a value is infinite.
     """
-    mean = float(values.mean())
-    each = values.mean(1) if len(values) > 1 else values[0]
-    k = len(each)
-    if k < 2 or not np.isfinite(each).all():
-        return mean, np.nan, np.nan
+    mean = values.reshape(len(values), -1).mean(1)
+    replicates = values.mean(1) if values.shape[2] > 1 else values[:, :, 0]
+    k = replicates.shape[1]
+    if k < 2:
+        return mean, np.full(len(mean), np.nan), np.full(len(mean), np.nan)
     factor = 1 / k
     if folds.endswith(" folds"):
         factor += 1 / ((k - 1) * (1 - CALIBRATION_SHARE))
-    half = distributions.t.ppf(1 - alpha / 2, k - 1) * each.std(ddof=1) * np.sqrt(factor)
-    return mean, mean - float(half), mean + float(half)
+    with np.errstate(invalid="ignore"):
+        half = t_quantile(alpha, k - 1) * replicates.std(1, ddof=1) * np.sqrt(factor)
+        return mean, mean - half, mean + half

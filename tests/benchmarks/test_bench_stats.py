@@ -12,7 +12,7 @@ from scipy import special
 from benchmark import statistics as stats
 from benchmark.api import Origin, Predictions
 from benchmark.statistics.intervals import Bootstrap
-from benchmark.statistics.tables import resampled_ece
+from benchmark.statistics.ranks import resampled
 
 IMAGES, CLASSES, METHODS, RESAMPLES = 2139, 23, 20, 2000
 
@@ -65,14 +65,14 @@ def test_bootstrap_of_the_ece_against_netcal(benchmark) -> None:  # type: ignore
 
     def ours() -> np.ndarray:
         boot = Bootstrap.draw(np.arange(IMAGES), generator)
-        return np.stack([resampled_ece(sample, boot) for sample in samples])
+        return resampled("ece", [samples], boot)[0]
 
     found = benchmark.pedantic(ours, rounds=3, warmup_rounds=1)
     assert found.shape == (METHODS, RESAMPLES)
 
     # netcal, on some of the resamples: it takes as long for each.
     boot = Bootstrap.draw(np.arange(IMAGES), generator)
-    found = resampled_ece(samples[0], boot)
+    [[found]] = resampled("ece", [samples[:1]], boot)
     some = 20
     started = time.perf_counter()
     for number in range(some):

@@ -1,0 +1,243 @@
+"""One metric of one block: values, intervals and paired differences, given the trained models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmark.api import Floats, IntArray, Metric, PerImage, Weighted
+from benchmark.measures.bins import Groups
+from benchmark.measures.inversion import inversion_intervals
+from benchmark.measures.kinds import Binned
+from benchmark.statistics import comparison, intervals
+from benchmark.statistics.blocks import Block
+from benchmark.statistics.intervals import Bootstrap, t_quantile
+
+FEW_ERRORS = 30
+"""Below so many errors the coverage of the intervals is not guaranteed (measured)."""
+
+FEW_GROUPS = 10
+"""Nor is it where the errors lie in fewer groups than these, counted as equal ones."""
+
+
+@dataclass(frozen=True, eq=False)
+class Estimates:
+    """One metric of all methods of a block.
+
+    Attributes:
+        value: ``(methods,)``, means over seeds.
+        low: ``(methods,)`` lower ends; NaN where no interval is known to hold.
+        high: ``(methods,)``.
+        pair_low: ``(methods, methods)`` of the row's value minus the column's.
+        pair_high: ``(methods, methods)``.
+        degrees: ``(methods, methods)`` degrees of freedom of these intervals.
+        effect: ``(methods, methods)`` size of the differences, free of the number of images: for
+            a mean over images Cohen's d_z, the mean of the images' differences over their
+            standard deviation (images averaged over seeds); for a function of weighted images the
+            difference over its bootstrap standard error times the root of the number of images.
+            NaN for all else, and where nothing varies.
+    """
+
+    value: Floats
+    low: Floats
+    high: Floats
+    pair_low: Floats
+    pair_high: Floats
+    degrees: Floats
+    effect: Floats
+
+    def p(self, alpha: float) -> Floats:
+        """P-values of "no difference", ``(methods, methods)``."""
+        with np.errstate(invalid="ignore"):
+            difference = self.value[:, None] - self.value
+        ends = self.pair_low, self.pair_high
+        return np.asarray(comparison.p_value(difference, *ends, alpha, self.degrees))
+
+
+Inverted = dict[str, Floats]
+"""Inversion intervals by metric, ``(2, 2, methods)``: at ``alpha``, then at ``alpha / 2`` (two of
+which hold a difference, by Bonferroni's inequality); their lower, then their upper ends."""
+
+
+def invert(block: Block, metrics: Sequence[Metric], alpha: float) -> Inverted:
+    """Inversion intervals of all binned metrics, with the variance between seeds.
+
+    All metrics of the same bins share their draws.
+    """
+    binned = [m for m in metrics if isinstance(m, Binned) and m.interval]
+    inverted = {m.name: np.empty((2, 2, len(block.methods))) for m in binned}
+    levels = (alpha, alpha / 2)
+    for number, method in enumerate(block.methods):
+        for bins_of in dict.fromkeys(m.bins for m in binned):
+            together = [m for m in binned if m.bins is bins_of]
+            seeds = [p.once(bins_of).at_level(alpha) for p in block.samples[method]]
+            errors = [(m.of, m.truth or m.of) for m in together]
+            for metric, ends in zip(together, inversion_intervals(seeds, errors, levels)):
+                values = np.array([metric.of(b.hits[None], b)[0] for b in seeds])
+                for row, (level, (low, high)) in enumerate(zip(levels, ends)):
+                    inverted[metric.name][row, :, number] = intervals.with_seeds(
+                        np.asarray(values.mean()), low, high, values, level, positive=True
+                    )
+    return inverted
+
+
+def estimate(
+    block: Block,
+    metric: Metric,
+    boot: Bootstrap,
+    inverted: Inverted,
+    alpha: float,
+    seeds: Floats | None = None,
+) -> Estimates:
+    """Values, intervals and paired differences of a metric, given the trained models.
+
+    Intervals are cut off at the ends of the metric's range: no truth lies beyond them, so that
+    their coverage stays the same.
+
+    Args:
+        block: the methods.
+        metric: which measure.
+        boot: the resamples shared by all methods.
+        inverted: the inversion intervals of the binned metrics.
+        alpha: one minus the coverage.
+        seeds: ``(methods, seeds)`` the metric's values where they are known.
+    """
+    if seeds is None:
+        seeds = np.array([[metric.value(p) for p in block.samples[m]] for m in block.methods])
+    value = seeds.mean(1)
+    number = len(block.methods)
+    correct = np.stack([block.samples[m][0].correct for m in block.methods], axis=1)
+    fewest = float(boot.degrees(correct).min())
+    if isinstance(metric, Binned) and metric.interval:
+        found = _binned(metric, value, inverted[metric.name], fewest)
+    elif isinstance(metric, PerImage):
+        found = _per_image(block, metric, boot, value, fewest, alpha)
+    elif isinstance(metric, Weighted):
+        found = _weighted(block, metric, boot, value, fewest, alpha)
+    else:
+        unknown = np.full((number, number), np.nan)
+        degrees = np.full((number, number), fewest)
+        found = Estimates(value, unknown[0], unknown[0], unknown, unknown, degrees, unknown)
+    low, high, pair_low, pair_high = found.low, found.high, found.pair_low, found.pair_high
+    degrees = found.degrees
+    if block.seeds > 1:
+        with np.errstate(invalid="ignore"):  # infinite losses have no interval
+            difference, between_seeds = value[:, None] - value, seeds[:, None] - seeds
+            if not isinstance(metric, Binned):
+                low, high = intervals.with_seeds(value, low, high, seeds, alpha)
+                pair_low, pair_high = intervals.with_seeds(
+                    difference, pair_low, pair_high, between_seeds, alpha
+                )
+            half = np.where(difference > 0, difference - pair_low, pair_high - difference)
+            degrees = intervals.degrees_with_seeds(half, between_seeds, degrees, alpha)
+    if len(boot.sizes) < 2:
+        # One image, or one group: nothing tells how much another would differ.
+        low, high = np.full((2, number), np.nan)
+        pair_low, pair_high = np.full((2, number, number), np.nan)
+    low, high = np.clip([low, high], *metric.range)
+    return Estimates(value, low, high, pair_low, pair_high, degrees, found.effect)
+
+
+def _binned(metric: Binned, value: Floats, inverted: Floats, fewest: float) -> Estimates:
+    """From the inversion intervals; those of differences combine two of them (Bonferroni)."""
+    (low, high), (bonferroni_low, bonferroni_high) = inverted
+    unknown = np.full((len(value), len(value)), np.nan)
+    pair_low = pair_high = unknown
+    if metric.floor_removed:
+        # It estimates the same truth as the plain error, which the methods are compared by.
+        low, high = np.minimum(low, value), np.maximum(high, value)
+    else:
+        pair_low = bonferroni_low[:, None] - bonferroni_high
+        pair_high = bonferroni_high[:, None] - bonferroni_low
+    degrees = np.full(unknown.shape, fewest)
+    return Estimates(value, low, high, pair_low, pair_high, degrees, unknown)
+
+
+def _per_image(
+    block: Block, metric: PerImage, boot: Bootstrap, value: Floats, fewest: float, alpha: float
+) -> Estimates:
+    """Of means over images: bootstrap-t, and intervals of their own for proportions."""
+    number = len(value)
+    i, j = np.triu_indices(number, 1)
+    images = np.stack(
+        [np.mean([p.once(metric.of) for p in block.samples[m]], axis=0) for m in block.methods], 1
+    )
+    finite = np.isfinite(images).all(0)
+    images = np.where(finite, images, 0.0)
+    differences = images[:, i] - images[:, j]
+    degrees = np.full((number, number), fewest)
+    degrees[i, j] = degrees[j, i] = boot.degrees(differences)
+    if metric.proportion:
+        error = boot.standard_errors(images)
+        error[error < 1e-12] = 0.0  # all right, but for rounding
+        # Groups that are all right show no variance: each counts as one image then.
+        effective = np.where(
+            error > 0, float(block.images), boot.groups.effective(np.ones(block.images))
+        )
+        if block.groups is None and block.seeds == 1:
+            error[:] = np.nan
+        own_degrees = boot.degrees(images) if boot.grouped else np.inf
+        low, high = intervals.wilson(value, error, effective, own_degrees, alpha)
+        between = intervals.proportion_difference(boot, differences, alpha)
+    else:
+        low, high = boot.means(images, alpha)
+        between = boot.means(differences, alpha, paired=True)
+    pair_low, pair_high = _matrices(between, i, j, number)
+    effect = np.full((number, number), np.nan)
+    effect[i, j] = _ratio(differences.mean(0), differences.std(0, ddof=min(block.images - 1, 1)))
+    effect[j, i] = -effect[i, j]
+    low, high = np.where(finite, low, np.nan), np.where(finite, high, np.nan)
+    for matrix in (pair_low, pair_high, effect):
+        matrix[~(finite[:, None] & finite)] = np.nan
+    return Estimates(value, low, high, pair_low, pair_high, degrees, effect)
+
+
+def _weighted(
+    block: Block, metric: Weighted, boot: Bootstrap, value: Floats, fewest: float, alpha: float
+) -> Estimates:
+    """Of functions of weighted images: the bootstrap's standard error, and t."""
+    number = len(value)
+    i, j = np.triu_indices(number, 1)
+    weights = boot.of_images(intervals.SLOW_RESAMPLES)
+    drawn = np.stack(
+        [np.mean([metric.of(p, weights) for p in block.samples[m]], 0) for m in block.methods],
+        axis=1,
+    )
+    width = t_quantile(alpha, fewest) * np.sqrt(len(boot.sizes) / max(len(boot.sizes) - 1, 1))
+    half = width * drawn.std(0, ddof=1)
+    error = (drawn[:, i] - drawn[:, j]).std(0, ddof=1)
+    difference = value[i] - value[j]
+    ends = difference - width * error, difference + width * error
+    effect = np.full((number, number), np.nan)
+    effect[i, j] = _ratio(difference, error * np.sqrt(block.images))
+    effect[j, i] = -effect[i, j]
+    degrees = np.full((number, number), fewest)
+    return Estimates(
+        value, value - half, value + half, *_matrices(ends, i, j, number), degrees, effect
+    )
+
+
+def _ratio(difference: Floats, deviation: Floats) -> Floats:
+    unknown = np.full(len(difference), np.nan)
+    return np.asarray(np.divide(difference, deviation, where=deviation > 1e-12, out=unknown))
+
+
+def _matrices(
+    ends: tuple[Floats, Floats], i: IntArray, j: IntArray, number: int
+) -> tuple[Floats, Floats]:
+    """Intervals of the pairs i < j as antisymmetric matrices; 0 on the diagonal."""
+    low, high = np.zeros((2, number, number))
+    low[i, j], high[i, j] = ends
+    low[j, i], high[j, i] = -ends[1], -ends[0]
+    return low, high
+
+
+def few_errors(block: Block, method: str) -> bool:
+    """Whether a method's errors, or the groups they lie in, are too few to promise coverage."""
+    wrong = [1 - p.correct for p in block.samples[method]]
+    few = min(w.sum() for w in wrong) < FEW_ERRORS
+    if block.groups is not None:
+        few |= min(Groups(block.groups).effective(w) for w in wrong) < FEW_GROUPS
+    return bool(few)

@@ -1,0 +1,161 @@
+"""Rows of one metric of one block: its values, and their differences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from benchmark.api import Floats, Metric
+from benchmark.measures.inversion import noise_floor
+from benchmark.measures.kinds import CalibrationMeasure
+from benchmark.statistics import comparison, intervals
+from benchmark.statistics.blocks import KEY, Block
+from benchmark.statistics.estimates import Estimates
+
+VALUE_COLUMNS = (
+    *KEY,
+    "method",
+    "metric",
+    "value",
+    "low",
+    "high",
+    "mean_of_folds",
+    "training_low",
+    "training_high",
+    "replicates",
+    "images",
+    "floor_mean",
+    "floor_high",
+    "p_calibrated",
+    "inside_floor",
+    "few_errors",
+)
+PAIR_COLUMNS = (
+    *KEY,
+    "metric",
+    "method",
+    "reference",
+    "difference",
+    "low",
+    "high",
+    "effect_size",
+    "p",
+    "p_holm",
+)
+
+
+def value_rows(
+    block: Block,
+    metric: Metric,
+    estimates: Estimates,
+    replicates: Floats,
+    few_errors: Sequence[bool],
+    alpha: float,
+) -> list[dict[str, object]]:
+    """A row for each method: value, intervals, noise floor.
+
+    Args:
+        block: the methods.
+        metric: which measure.
+        estimates: of that metric.
+        replicates: its values, ``(methods, seeds, folds)``.
+        few_errors: of each method, whether they are too few to promise coverage.
+        alpha: one minus the coverage.
+    """
+    mean, *ends = intervals.over_training(replicates, block.key.folds, alpha)
+    training_low, training_high = np.clip(ends, *metric.range)
+    return [
+        {
+            **block.key._asdict(),
+            "method": method,
+            "metric": metric.name,
+            "value": estimates.value[m],
+            "low": estimates.low[m],
+            "high": estimates.high[m],
+            "mean_of_folds": mean[m],
+            "training_low": training_low[m],
+            "training_high": training_high[m],
+            "replicates": len(block.replicates),
+            "images": block.images,
+            **_floor(block, metric, method, estimates.value[m], alpha),
+            "few_errors": few_errors[m],
+        }
+        for m, method in enumerate(block.methods)
+    ]
+
+
+def _floor(
+    block: Block, metric: Metric, method: str, value: float, alpha: float
+) -> dict[str, object]:
+    """What a perfectly calibrated model would show in this metric, averaged over seeds."""
+    if isinstance(metric, CalibrationMeasure):
+        samples = block.samples[method]
+        observed = float(np.mean([metric.observed(p) for p in samples]))
+        if np.isfinite(observed):
+            draws = np.mean([np.sort(metric.floor(p, alpha)) for p in samples], axis=0)
+            floor = noise_floor(draws, observed, alpha)
+            removed = observed - value
+            return {
+                "floor_mean": floor.mean - removed,
+                "floor_high": floor.high - removed,
+                "p_calibrated": floor.p,
+                "inside_floor": bool(observed <= floor.high),
+            }
+    return {
+        "floor_mean": np.nan,
+        "floor_high": np.nan,
+        "p_calibrated": np.nan,
+        "inside_floor": False,
+    }
+
+
+def pair_rows(
+    block: Block, metric: Metric, estimates: Estimates, against: str, alpha: float
+) -> list[dict[str, object]]:
+    """Differences to the reference and to the best method of this metric.
+
+    Holm's correction counts the comparisons with the reference. The best is chosen from the same
+    data, so that all pairs are counted there.
+
+    Args:
+        block: the methods.
+        metric: which measure.
+        estimates: of that metric.
+        against: the reference.
+        alpha: one minus the coverage.
+    """
+    order = comparison.ranks(estimates.value, metric.direction == "higher")
+    best = block.methods[int(np.argmin(order))]
+    p = estimates.p(alpha)
+    above = np.triu_indices(len(block.methods), 1)
+    all_pairs = np.full(p.shape, np.nan)
+    all_pairs[above] = all_pairs.T[above] = comparison.holm(p[above])
+    # No two values lie further apart than the ends of the metric's range.
+    span = metric.range[1] - metric.range[0]
+    low, high = np.clip([estimates.pair_low, estimates.pair_high], -span, span)
+    with np.errstate(invalid="ignore"):
+        difference = estimates.value[:, None] - estimates.value
+    rows: list[dict[str, object]] = []
+    for reference in dict.fromkeys((against, best)):
+        if reference not in block.methods:
+            continue
+        r = block.methods.index(reference)
+        others = [m for m in range(len(block.methods)) if m != r]
+        adjusted = comparison.holm(p[others, r]) if reference == against else all_pairs[others, r]
+        rows += [
+            {
+                **block.key._asdict(),
+                "metric": metric.name,
+                "method": block.methods[m],
+                "reference": reference,
+                "difference": difference[m, r],
+                "low": low[m, r],
+                "high": high[m, r],
+                "effect_size": estimates.effect[m, r],
+                "p": p[m, r],
+                "p_holm": p_holm,
+            }
+            for m, p_holm in zip(others, adjusted)
+        ]
+    return rows

@@ -1,0 +1,87 @@
+"""Scores: every metric of every replicate, and of all test images of a seed together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+
+import pandas as pd
+
+from benchmark.api import ORIGIN, Origin, Predictions
+from benchmark.measures.declared import select
+from benchmark.statistics.blocks import expected, join_folds, ordered
+
+SCORE_COLUMNS = (*ORIGIN, "metric", "value")
+
+Known = Mapping[tuple[Origin, str], float]
+"""Values by origin and name of the metric; the fold ``pooled`` stands for all folds of a seed."""
+
+
+def scores(
+    predictions: Sequence[Predictions],
+    metrics: Sequence[str] | None = None,
+    seed: int = 0,
+    known: Known | None = None,
+) -> pd.DataFrame:
+    """Tidy scores: one row per replicate and metric, and those of all folds of a seed together.
+
+    Args:
+        predictions: of any methods, data sets and replicates.
+        metrics: names; None means all that can be computed.
+        seed: where the noise floors' label draws start.
+        known: values measured earlier, of the same predictions and with the same seed: only what
+            is missing there is measured.
+
+    Returns:
+        Columns preset, dataset, backbone, method, fold, seed, metric, value, in a fixed order.
+        Rows with fold ``pooled`` hold the value of all test images of that seed together (the
+        primary one); they are there for seeds of which no fold is missing.
+
+    Raises:
+        InputError: a metric or fold is unknown, or a replicate occurs twice.
+    """
+    arranged = ordered(predictions, seed)
+    values = measure([*arranged, *_seeds(arranged)], metrics, known or {})
+    rows = [
+        (*(getattr(origin, column) for column in ORIGIN), metric, value)
+        for (origin, metric), value in values.items()
+    ]
+    return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
+
+
+def _seeds(arranged: Sequence[Predictions]) -> Iterator[Predictions]:
+    """All test images of each seed of which no fold is missing."""
+
+    def place(p: Predictions) -> tuple[object, ...]:
+        return (p.origin.block, p.origin.method, p.origin.seed)
+
+    for _, folds in groupby(arranged, place):
+        together = list(folds)
+        present = {p.origin.replicate for p in together}
+        if present == expected(present):
+            yield join_folds(together)
+
+
+def measure(
+    predictions: Iterable[Predictions], metrics: Sequence[str] | None, known: Known
+) -> dict[tuple[Origin, str], float]:
+    """The metrics of each set of predictions that can be computed, in order.
+
+    Args:
+        predictions: each with another origin.
+        metrics: names; None means all.
+        known: values that need not be measured again.
+    """
+    chosen = {posterior: select(metrics, posterior) for posterior in (False, True)}
+    values = {}
+    for p in predictions:
+        for metric in chosen[p.posterior is not None]:
+            key = (p.origin, metric.name)
+            values[key] = known[key] if key in known else metric.value(p)
+    return values
+
+
+def known_scores(frame: pd.DataFrame) -> dict[tuple[Origin, str], float]:
+    """The values of a tidy frame, by origin and metric."""
+    origins = (Origin(**dict(zip(ORIGIN, row))) for row in zip(*(frame[c] for c in ORIGIN)))
+    return dict(zip(zip(origins, frame["metric"]), frame["value"].tolist()))
