@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from benchmark.api import InputError
 
 if TYPE_CHECKING:
-    from benchmark.running.run import Progress as RunProgress
-    from benchmark.running.run import Request, Work
+    from benchmark.running.execute import Progress as RunProgress
+    from benchmark.running.prepare import Work
+    from benchmark.running.request import Request
 
 RESULTS = Path("results/local")
 DEFAULT_DATASETS = "simulated,digits"
@@ -63,9 +64,10 @@ def _run(options: argparse.Namespace) -> int:
 
     registry.select_methods(options.methods)  # say what is wrong with them before torch is loaded
     datasets = registry.select_datasets(options.datasets)
-    from benchmark.running import run
+    from benchmark.running.prepare import prepare
+    from benchmark.running.request import Request
 
-    request = run.Request(
+    request = Request(
         methods=options.methods,
         datasets=datasets,
         backbones=options.backbone,
@@ -82,8 +84,7 @@ def _run(options: argparse.Namespace) -> int:
         command=options.command_line,
     )
     console = Console(stderr=True)
-    run.device(request)
-    work = run.prepare(request)
+    work = prepare(request)
     for name, notes in work.notes.items():
         for note in notes:
             console.print(f"note: {name}: {note}", markup=False, highlight=False)
@@ -127,7 +128,7 @@ def _execute(request: Request, work: Work, console: Any) -> Any:
         TimeRemainingColumn,
     )
 
-    from benchmark.running import run
+    from benchmark.running.execute import execute
 
     columns = (
         TextColumn("{task.description}"),
@@ -156,18 +157,18 @@ def _execute(request: Request, work: Work, console: Any) -> Any:
                 visible=True,
             )
 
-        return run.execute(request, work, show, show_decoding)
+        return execute(request, work, show, show_decoding)
 
 
 def _print_plan(request: Request, work: Work) -> None:
     from benchmark.running import forecast as estimate
 
     fits = work.fits
-    stored = [fit for fit in fits if request.store.holds(fit.key)]
+    stored = len(fits) - len(work.missing)
     used = sum(len(cell.fits) for cell in work.cells)
     print(f"{len(work.cells)} cells: methods x data sets x backbones x replicates")
     print(f"{len(fits)} distinct fits, shared by value ({used} uses)")
-    print(f"{len(stored)} fits already stored, {len(fits) - len(stored)} to train")
+    print(f"{stored} fits already stored, {len(work.missing)} to train")
     print(f"{sum(cell.calibration is not None for cell in work.cells)} calibrations")
     print(f"estimated cost: {estimate.sentence(request, work)}")
     print()
@@ -201,9 +202,9 @@ def _leaderboard(options: argparse.Namespace) -> int:
 
 def _show(folder: Path, **choices: Any) -> list[str]:
     """Regenerate the tables of a results folder, print the leaderboard, return what is missing."""
-    from benchmark.results import leaderboard
+    from benchmark import leaderboard
 
-    missing = leaderboard.regenerate(folder, **choices)
+    missing = leaderboard.regenerate(folder, **choices).missing
     print((folder / "leaderboard.md").read_text(encoding="utf-8"))
     for sentence in missing:
         print(f"missing: {sentence}", file=sys.stderr)

@@ -22,8 +22,6 @@ from typing import Any, BinaryIO, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional
 
 from benchmark.api import Images, InputError, require
 
@@ -348,6 +346,9 @@ def _decode(path: Path, grey: bool, size: int | None) -> Pixels:
 
 def _to_array(image: Image.Image, size: int | None) -> Pixels:
     """As ``(channels, height, width)``, resized to a square unless ``size`` is None."""
+    from torchvision.transforms import InterpolationMode  # it loads torch
+    from torchvision.transforms.v2 import functional
+
     if size is not None and image.size != (size, size):
         image = functional.resize(image, [size, size], InterpolationMode.BILINEAR)
     return np.ascontiguousarray(functional.pil_to_tensor(image).numpy())

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmark.api import InputError, Recipe, require
+from benchmark.plan.presets import SMALL
 from benchmark.plan.seeding import derive
 
-SMALL = "small"
 _WIDTH = 16
 
 

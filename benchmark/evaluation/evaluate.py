@@ -36,7 +36,7 @@ from benchmark.report.words import (
     sensible_digits,
 )
 from benchmark.results import manifest
-from benchmark.results.store import write_atomically
+from benchmark.results.files import write_atomically
 from benchmark.statistics import Tables
 
 REFERENCE = "cross-entropy"

@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmark.api import InputError, Predictions
 from benchmark.guard.engine import Engine
-from benchmark.results.store import write_atomically
+from benchmark.results.files import write_atomically
 
 TOML, NPZ, JSON = "baseline.toml", "predictions.npz", "benchmark.json"
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmark.api import InputError
 from benchmark.guard.verdicts import Row, Verdict
-from benchmark.plan.cells import FORMAT
+from benchmark.plan.addresses import FORMAT, without_words
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -28,9 +28,13 @@ DECIDES = (
     "plan/seeding.py",
     "plan/cells.py:Task",
     "api/method.py:Recipe",
+    "running/reading.py",
+    "running/calibrate.py",
+    "api/calibrator.py",
+    "results/members.py",
 )
-"""All code that decides what a fit predicts: files, or one class of a file. Numbers of presets and
-methods are no part of it: addresses depend on them."""
+"""All code that decides what is stored under an address: files, or one class of a file. Numbers of
+presets and the code of plug-ins are no part of it: addresses depend on them."""
 
 STATE = 'let the baseline state the new code: python -m tools.guard_digest --reason "..."'
 RAISE = (
@@ -128,7 +132,7 @@ def changed(old: Engine, new: Engine) -> str:
 
 
 def _digest(tree: ast.Module) -> str:
-    bare: ast.AST = _Bare().visit(tree)
+    bare = without_words(tree)
     used = {node.id for node in ast.walk(bare) if isinstance(node, ast.Name)}
     for node in ast.walk(bare):
         if isinstance(node, (ast.Import, ast.ImportFrom)):  # what only annotations used goes, too
@@ -136,30 +140,20 @@ def _digest(tree: ast.Module) -> str:
     return hashlib.sha256(json.dumps(_plain(bare)).encode()).hexdigest()[:16]
 
 
-class _Bare(ast.NodeTransformer):
-    """Takes away what cannot change a prediction."""
-
-    def visit(self, node: ast.AST) -> Any:
-        self.generic_visit(node)
-        for field in {"annotation", "returns"} & set(node._fields):
-            setattr(node, field, None)
-        match node:
-            case ast.Expr(value=ast.Constant(value=str())) | ast.If(test=ast.Name("TYPE_CHECKING")):
-                return None
-            case ast.AnnAssign(target=target, value=ast.AST() as value):
-                return ast.Assign([target], value)
-            case ast.Raise(exc=ast.Call(func=kind)):
-                node.exc = kind
-            case ast.Call(func=ast.Name("require")):
-                del node.args[1:]
-        return node
-
-
 def _plain(node: object) -> object:
-    """A tree as lists that are the same in all versions of Python."""
+    """Code as lists that are the same in all versions of Python."""
     if isinstance(node, list):
-        return [_plain(item) for item in node if getattr(item, "names", True)]
+        return [_plain(item) for item in node if not _only_for_types(item)]
     if not isinstance(node, ast.AST):
         return repr(node)
+    if isinstance(node, ast.AnnAssign) and node.value:
+        node = ast.Assign([node.target], node.value)
     fields = [(name, value) for name, value in ast.iter_fields(node) if value not in (None, [])]
     return [type(node).__name__, *([name, _plain(value)] for name, value in fields)]
+
+
+def _only_for_types(node: object) -> bool:
+    match node:
+        case ast.Import(names=[]) | ast.ImportFrom(names=[]) | ast.If(ast.Name("TYPE_CHECKING")):
+            return True
+    return False

@@ -110,12 +110,15 @@ def train(chosen: Set, seeds: int) -> Trained:
         InputError: no method could be trained.
     """
     from benchmark.plan import registry
-    from benchmark.results import leaderboard, manifest
-    from benchmark.running import run
+    from benchmark.results import manifest
+    from benchmark.results.load import load
+    from benchmark.running.execute import execute
+    from benchmark.running.prepare import prepare
+    from benchmark.running.request import Request
 
     with TemporaryDirectory(prefix="guard-") as name:
         folder = Path(name)
-        request = run.Request(
+        request = Request(
             methods=",".join(METHODS),
             datasets=registry.select_datasets(chosen.dataset),
             preset=chosen.preset,
@@ -125,8 +128,8 @@ def train(chosen: Set, seeds: int) -> Trained:
             results=folder,
             cache=folder / "cache",
         )
-        run.execute(request, run.prepare(request))
-        content = leaderboard.load(folder, manifest.read(folder))
+        execute(request, prepare(request))
+        content = load(folder, manifest.read(folder))
     folds: dict[tuple[str, int], list[Predictions]] = {}
     for p in content.predictions:
         folds.setdefault((p.origin.method, p.origin.seed), []).append(p)

@@ -29,7 +29,7 @@ from benchmark.engine.train import train
 from benchmark.guard.matrix import METHODS
 from benchmark.plan import registry
 from benchmark.plan.presets import QUICK, Settings
-from benchmark.results.combine import pool
+from benchmark.results.members import mean_over_members
 
 ROUNDS = 16
 """Pieces of work timed for each comparison, the two sides in turns."""
@@ -253,7 +253,7 @@ def _prediction(method: Method) -> Work:
     )
 
     def mean() -> FloatArray:
-        return pool([predict(network) for network in networks])
+        return mean_over_members([predict(network) for network in networks])
 
     calibrate: Calibration = lambda log_probs: log_probs  # noqa: E731
     if method.calibrator is not None:

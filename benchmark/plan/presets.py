@@ -8,6 +8,12 @@ from typing import Any, Literal
 
 from benchmark.api import require
 
+SMALL = "small"
+"""The built-in network; every other backbone is timm's."""
+
+REFERENCE = "cross-entropy"
+"""What methods are compared with unless something else is asked for."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -101,7 +107,7 @@ QUICK = Preset(
     name="quick",
     summary="A small built-in network in seconds on one core: to try things out.",
     settings=Settings(
-        backbone="small",
+        backbone=SMALL,
         weights="none",
         size=32,
         enlarge=False,

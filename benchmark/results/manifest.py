@@ -16,10 +16,11 @@ from typing import Any
 from filelock import FileLock
 
 from benchmark.api import ORIGIN, Dataset, InputError, Origin
-from benchmark.plan.cells import Cell, digest
+from benchmark.plan.addresses import changed, digest
+from benchmark.plan.cells import Cell
 from benchmark.plan.presets import Preset
 from benchmark.plan.registry import parameters_of
-from benchmark.results.store import write_atomically
+from benchmark.results.files import write_atomically
 
 NAME = "manifest.json"
 
@@ -31,26 +32,11 @@ class Entry:
     Settings and data are digests: cells that differ in them are never compared.
     """
 
-    preset: str
-    dataset: str
-    backbone: str
-    method: str
-    fold: str
-    seed: int
+    origin: Origin
     settings: str
     data: str
     fits: tuple[str, ...]
     calibration: str | None
-
-    @property
-    def origin(self) -> Origin:
-        """Where its predictions come from."""
-        return Origin(**{name: getattr(self, name) for name in ORIGIN})
-
-    @property
-    def cell(self) -> tuple[str, str, str, str, str, int]:
-        """What the cell is called; the same cell asked for anew replaces the old entry."""
-        return (self.preset, self.dataset, self.backbone, self.method, self.fold, self.seed)
 
 
 @dataclass(frozen=True)
@@ -83,15 +69,15 @@ class Manifest:
     ) -> Manifest:
         """This manifest with more cells, and without those of other settings or data there."""
         new = [_entry(cell) for cell in cells]
-        settings = {(e.preset, e.dataset, e.backbone): e.settings for e in new}
-        data = {(e.preset, e.dataset, e.backbone, e.fold, e.seed): e.data for e in new}
+        settings = {_network(e): e.settings for e in new}
+        data = {(_network(e), e.origin.replicate): e.data for e in new}
         kept = [
             e
             for e in self.entries
-            if settings.get((e.preset, e.dataset, e.backbone), e.settings) == e.settings
-            and data.get((e.preset, e.dataset, e.backbone, e.fold, e.seed), e.data) == e.data
+            if settings.get(_network(e), e.settings) == e.settings
+            and data.get((_network(e), e.origin.replicate), e.data) == e.data
         ]
-        entries = {entry.cell: entry for entry in (*kept, *new)}
+        entries = {entry.origin: entry for entry in (*kept, *new)}
         methods = dict(self.methods)
         for cell in cells:
             method = cell.method
@@ -142,13 +128,15 @@ class Manifest:
 
     def restrict(self, datasets: set[str]) -> Manifest:
         """The part of this manifest that concerns some data sets."""
-        kept = tuple(entry for entry in self.entries if entry.dataset in datasets)
+        kept = tuple(entry for entry in self.entries if entry.origin.dataset in datasets)
         notes = {name: notes for name, notes in self.notes.items() if name in datasets}
         return dataclasses.replace(self, entries=kept, notes=notes)
 
     def write(self, folder: Path) -> None:
         """Write it into a results folder, atomically."""
-        text = json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False)
+        content = dataclasses.asdict(self)
+        content["entries"] = [entry.pop("origin") | entry for entry in content["entries"]]
+        text = json.dumps(content, indent=1, ensure_ascii=False)
         write_atomically(folder / NAME, text.encode() + b"\n")
 
 
@@ -170,7 +158,7 @@ def add(
         old = read(folder)
         new = old.extend(cells, datasets, presets, notes, command)
         new.write(folder)
-    return len({entry.cell for entry in old.entries} - {entry.cell for entry in new.entries})
+    return len({e.origin for e in old.entries} - {e.origin for e in new.entries})
 
 
 def read(folder: Path) -> Manifest:
@@ -184,9 +172,7 @@ def read(folder: Path) -> Manifest:
         return Manifest()
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        entries = tuple(
-            Entry(**{**entry, "fits": tuple(entry["fits"])}) for entry in content.pop("entries")
-        )
+        entries = tuple(map(_read_entry, content.pop("entries")))
         return Manifest(entries, commands=tuple(content.pop("commands")), **content)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
@@ -196,16 +182,19 @@ def read(folder: Path) -> Manifest:
 
 
 def _entry(cell: Cell) -> Entry:
-    task = cell.task
     return Entry(
-        preset=task.preset,
-        dataset=task.dataset,
-        backbone=task.settings.backbone,
-        method=cell.method.name,
-        fold=task.replicate.fold,
-        seed=task.replicate.seed,
-        settings=digest(dataclasses.asdict(task.settings)),
-        data=task.data,
+        origin=cell.origin,
+        settings=digest(changed(cell.task.settings)),
+        data=cell.task.data,
         fits=tuple(fit.key for fit in cell.fits),
         calibration=cell.calibration,
     )
+
+
+def _read_entry(stated: dict[str, Any]) -> Entry:
+    origin = Origin(**{name: stated.pop(name) for name in ORIGIN})
+    return Entry(origin=origin, **{**stated, "fits": tuple(stated["fits"])})
+
+
+def _network(entry: Entry) -> tuple[str, str, str]:
+    return entry.origin.preset, entry.origin.dataset, entry.origin.backbone

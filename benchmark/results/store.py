@@ -1,4 +1,4 @@
-"""The store: one atomic, content-addressed, checked record per fit and per calibration.
+"""The store: one atomic, content-addressed, checked file per fit and per calibration.
 
 A record is an ``.npz`` file (never a pickle) of arrays and one JSON text. It is written to a
 temporary name and then renamed, so a process killed at any moment leaves whole records only.
@@ -6,42 +6,26 @@ temporary name and then renamed, so a process killed at any moment leaves whole 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
-import os
-import tempfile
-import time
 import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Arrays = Mapping[str, npt.NDArray[Any]]
+from benchmark.plan.cells import Fit
+from benchmark.results import files
+from benchmark.results.records import Arrays, CalibrationRecord, FitRecord
+
+_SEAL = 64
+"""Length of the checksum of a record, which stands in the archive's comment, its last bytes."""
 
 
 class UnreadableRecordError(Exception):
     """A record is missing, cut short, changed, or not one of ours."""
-
-
-@dataclass(frozen=True, eq=False)
-class Record:
-    """What is stored under one key.
-
-    Attributes:
-        arrays: by name; a fit holds ``calibration_*`` and ``test_*``: ``log_probs`` (float32,
-            ``(n, classes)``), ``labels``, ``ids``, and ``groups`` and ``posterior`` where the
-            data set has them.
-        info: plain JSON values: the description, environment and costs.
-    """
-
-    arrays: Arrays
-    info: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -54,59 +38,68 @@ class Store:
         """Where the record of a key is or would be."""
         return self.folder / f"{key}.npz"
 
-    def read(self, key: str) -> Record:
-        """The record of a key.
+    def fit(self, key: str) -> FitRecord:
+        """The record of a fit.
+
+        Raises:
+            UnreadableRecordError: there is none, or its contents do not match its checksum.
+            InputError: it holds a cost that nobody declares.
+        """
+        arrays, info = self._read(key)
+        try:
+            return FitRecord.from_plain(arrays, info)
+        except (KeyError, TypeError) as error:
+            raise UnreadableRecordError(f"{self.path(key)}: not the record of a fit") from error
+
+    def calibration(self, key: str) -> CalibrationRecord:
+        """The record of a calibration.
 
         Raises:
             UnreadableRecordError: there is none, or its contents do not match its checksum.
         """
-        path = self.path(key)
+        arrays, info = self._read(key)
         try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise UnreadableRecordError(f"{path}: {error.strerror}") from error
-        if data[-_SEAL:] != _seal(data[:-_SEAL]):
-            raise UnreadableRecordError(f"{path}: its contents do not match its checksum")
-        try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-            info = json.loads(arrays.pop("info").item())
-        except (ValueError, KeyError) as error:
-            raise UnreadableRecordError(f"{path}: {error}") from error
-        if info["key"] != key:
-            raise UnreadableRecordError(f"{path}: it is the record of {info['key']}")
-        return Record(arrays, info)
+            return CalibrationRecord.from_plain(arrays, info)
+        except (KeyError, TypeError) as error:
+            message = f"{self.path(key)}: not the record of a calibration"
+            raise UnreadableRecordError(message) from error
 
-    def holds(self, key: str) -> bool:
-        """Whether there is a readable record of a key."""
+    def holds(self, fit: Fit) -> bool:
+        """Whether there is a readable record of a fit that was made with the values asked for."""
         try:
-            self.read(key)
-        except UnreadableRecordError:
+            _, info = self._read(fit.key, arrays=False)
+            return fit.agrees(info["stated"])
+        except (UnreadableRecordError, KeyError, TypeError):
             return False
-        return True
 
-    def write(self, key: str, record: Record) -> None:
+    def checksum(self, key: str) -> str:
+        """Of a record's contents, without reading all of it; empty where there is none."""
+        try:
+            with self.path(key).open("rb") as file:
+                file.seek(-_SEAL, io.SEEK_END)
+                return file.read().decode("ascii", "replace")
+        except OSError:
+            return ""
+
+    def write(self, key: str, record: FitRecord | CalibrationRecord) -> None:
         """Write a record atomically; forget that the key failed before."""
-        info = json.dumps(record.info | {"key": key})
-        columns: dict[str, Any] = {**record.arrays, "info": np.array(info)}
+        arrays, info = record.to_plain()
+        columns: dict[str, Any] = {**arrays, "info": np.array(json.dumps(info | {"key": key}))}
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **columns)
         with zipfile.ZipFile(buffer, "a") as archive:
             archive.comment = bytes(_SEAL)
         data = buffer.getvalue()[:-_SEAL]
-        write_atomically(self.path(key), data + _seal(data))
+        files.write_atomically(self.path(key), data + _checksum(data))
         self._failure(key).unlink(missing_ok=True)
 
     def sweep(self) -> None:
         """Remove what killed processes left half written an hour ago or longer."""
-        for path in self.folder.glob(f"{_PART}*"):
-            with contextlib.suppress(OSError):
-                if time.time() - path.stat().st_mtime > 3600:
-                    path.unlink()
+        files.sweep(self.folder)
 
     def fail(self, key: str, reason: str) -> None:
         """Mark that a fit failed, and why; a later run tries it again."""
-        write_atomically(self._failure(key), json.dumps({"reason": reason}).encode())
+        files.write_atomically(self._failure(key), json.dumps({"reason": reason}).encode())
 
     def failure(self, key: str) -> str | None:
         """Why the fit of a key failed, if it did."""
@@ -118,30 +111,24 @@ class Store:
     def _failure(self, key: str) -> Path:
         return self.path(key).with_suffix(".failed.json")
 
-
-_PART = ".part-"
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that at every moment it has its old or its new contents, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=_PART)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+    def _read(self, key: str, arrays: bool = True) -> tuple[Arrays, dict[str, Any]]:
+        path = self.path(key)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise UnreadableRecordError(f"{path}: {error.strerror}") from error
+        if data[-_SEAL:] != _checksum(data[:-_SEAL]):
+            raise UnreadableRecordError(f"{path}: its contents do not match its checksum")
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as file:
+                info = json.loads(file["info"].item())
+                columns = {n: file[n] for n in file.files if n != "info"} if arrays else {}
+        except (ValueError, KeyError) as error:
+            raise UnreadableRecordError(f"{path}: {error}") from error
+        if info.pop("key", None) != key:
+            raise UnreadableRecordError(f"{path}: it is the record of another key")
+        return columns, info
 
 
-_SEAL = 64
-"""Length of the checksum of a record, which stands in the archive's comment, its last bytes."""
-
-
-def _seal(data: bytes) -> bytes:
+def _checksum(data: bytes) -> bytes:
     return hashlib.sha256(data).hexdigest().encode()

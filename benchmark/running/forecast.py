@@ -5,13 +5,11 @@ from __future__ import annotations
 import time
 
 import numpy as np
-import torch
 
 from benchmark.api import Recipe
-from benchmark.engine.network import build
 from benchmark.plan.cells import Fit
-from benchmark.running import run
-from benchmark.running.run import Request, Work
+from benchmark.running.prepare import Work
+from benchmark.running.request import Request
 
 _PROBE = 8
 _Key = tuple[str, tuple[int, int, int], str]
@@ -19,25 +17,24 @@ _Key = tuple[str, tuple[int, int, int], str]
 
 def sentence(request: Request, work: Work) -> str:
     """The time that the missing fits will take, and what that is based on."""
-    missing = [fit for fit in work.fits if request.force or not request.store.holds(fit.key)]
-    if not missing:
+    if not work.missing:
         return "nothing to train"
     known = _measured(request, work)
     probed: dict[_Key, float] = {}
     seconds, images = 0.0, 0
-    for fit in missing:
+    for fit in work.missing:
         settings, source = fit.task.settings, work.sources[fit.task]
-        steps = len(source.parts.train) * settings.epochs
+        steps = len(source.cut.parts.train) * settings.epochs
         images += steps
         key = (settings.backbone, source.shape, settings.precision)
         if key in known:
             seconds += steps / known[key]
         else:
             if key not in probed:
-                probed[key] = _probe(fit, work, run.device(request))
+                probed[key] = _probe(fit, work, request.used_device)
             seconds += steps / probed[key]
     basis = "a few timed steps" if probed else "the speed of stored fits"
-    at_once = run.jobs(request)
+    at_once = request.fits_at_once
     return (
         f"about {_duration(seconds / at_once)} with {at_once} at once ({images:,} images through "
         f"the network; from {basis})"
@@ -47,24 +44,29 @@ def sentence(request: Request, work: Work) -> str:
 def _measured(request: Request, work: Work) -> dict[_Key, float]:
     """Images per second of stored fits, by backbone, shape of the images and precision."""
     speeds: dict[_Key, list[float]] = {}
+    missing = {fit.key for fit in work.missing}
     for fit in work.fits:
-        if request.store.holds(fit.key):
-            costs = request.store.read(fit.key).info["costs"]
+        if fit.key not in missing:
             settings = fit.task.settings
             key = (settings.backbone, work.sources[fit.task].shape, settings.precision)
-            speeds.setdefault(key, []).append(costs["train_images_per_second"])
+            speed = request.store.fit(fit.key).costs["train_images_per_second"]
+            speeds.setdefault(key, []).append(speed)
     return {key: float(np.mean(values)) for key, values in speeds.items()}
 
 
 def _probe(fit: Fit, work: Work, device: str) -> float:
     """Images per second of a plain training step on random images."""
+    import torch
+
+    from benchmark.engine.network import build
+
     settings, source = fit.task.settings, work.sources[fit.task]
     channels, height, width = source.shape
     network = build(
         settings.backbone,
         weights="none",
         weights_file=None,
-        classes=len(source.samples.classes),
+        classes=len(source.cut.images.classes),
         channels=channels,
         size=height,
         recipe=Recipe(),

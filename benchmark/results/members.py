@@ -1,4 +1,4 @@
-"""Pool the members of an ensemble: the mean of their probabilities."""
+"""The members of an ensemble: the mean of their probabilities."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from benchmark.api import FloatArray
 
 
-def pool(members: Sequence[FloatArray]) -> FloatArray:
+def mean_over_members(members: Sequence[FloatArray]) -> FloatArray:
     """Log of the mean probability over members, each ``(n, classes)`` log-probabilities.
 
     Members are averaged first and calibrated then (Rahaman & Thiery 2021, arXiv 2007.08792).

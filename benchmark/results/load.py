@@ -1,0 +1,131 @@
+"""From the store to predictions and costs: all that the tables are made from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmark.api import ORIGIN, Predictions
+from benchmark.measures.declared import costs
+from benchmark.results.manifest import Entry, Manifest
+from benchmark.results.members import mean_over_members
+from benchmark.results.records import CalibrationRecord, FitRecord
+from benchmark.results.store import Store, UnreadableRecordError
+
+STORE = "store"
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a results folder holds.
+
+    Attributes:
+        predictions: of every cell whose records are all there.
+        costs: tidy, with the hardware: each method is charged for every fit that it uses.
+        missing: a sentence for each cell that lacks something.
+        notes: sentences on how calibrators were fitted and times taken.
+        environment: what the fits were made with.
+    """
+
+    predictions: list[Predictions]
+    costs: pd.DataFrame
+    missing: list[str]
+    notes: list[str]
+    environment: dict[str, str]
+
+
+def load(folder: Path, listing: Manifest) -> Content:
+    """Read the records of every cell of a manifest; average members, take what was calibrated."""
+    store = Store(folder / STORE)
+    fits: dict[str, FitRecord] = {}
+    predictions: list[Predictions] = []
+    charged: list[dict[str, Any]] = []
+    missing: list[str] = []
+    environments: dict[str, dict[str, None]] = {}
+    unlearnt: dict[tuple[str, str], list[str]] = {}
+    disturbed: dict[tuple[str, str], set[str]] = {}
+    for entry in sorted(listing.entries, key=_order):
+        try:
+            for key in entry.fits:
+                if key not in fits:
+                    fits[key] = store.fit(key)
+            calibration = store.calibration(entry.calibration) if entry.calibration else None
+        except UnreadableRecordError:
+            missing.append(_missing(store, entry))
+            continue
+        members = [fits[key] for key in entry.fits]
+        origin = entry.origin
+        predictions.append(_predictions(entry, members, calibration))
+        charged += _costs(entry, members, calibration)
+        if calibration is not None and calibration.calibration_errors == 0:
+            unlearnt.setdefault((origin.method, origin.dataset), []).append(origin.fold)
+        for key, record in zip(entry.fits, members, strict=True):
+            if record.disturbed:
+                disturbed.setdefault((origin.dataset, origin.backbone), set()).add(key)
+            for name, value in record.environment.items():
+                environments.setdefault(name, {})[value] = None
+    return Content(
+        predictions,
+        pd.DataFrame(charged, columns=[*ORIGIN, "hardware", "metric", "value"]),
+        missing,
+        [
+            f"{method} on {dataset} ({', '.join(folds)}): no calibration image is misclassified, "
+            "so the calibrator could only learn to be surer."
+            for (method, dataset), folds in unlearnt.items()
+        ]
+        + [
+            f"{dataset}, {backbone}: other programs used the processor while {len(keys)} of the "
+            "fits trained, so that their times are too long: do not compare costs."
+            for (dataset, backbone), keys in disturbed.items()
+        ],
+        {name: ", ".join(sorted(values)) for name, values in sorted(environments.items())},
+    )
+
+
+def _order(entry: Entry) -> tuple[str, str, str, int]:
+    origin = entry.origin
+    return origin.preset, origin.dataset, origin.backbone, origin.seed
+
+
+def _predictions(
+    entry: Entry, members: Sequence[FitRecord], calibration: CalibrationRecord | None
+) -> Predictions:
+    first = members[0]
+    return Predictions(
+        origin=entry.origin,
+        classes=first.classes,
+        ids=first.test.ids,
+        labels=first.test.labels,
+        log_probs=mean_over_members([record.test.log_probs for record in members])
+        if calibration is None
+        else calibration.log_probs,
+        groups=first.test.groups,
+        posterior=first.test.posterior,
+    )
+
+
+def _costs(
+    entry: Entry, members: Sequence[FitRecord], calibration: CalibrationRecord | None
+) -> list[dict[str, Any]]:
+    """What the cell is charged: every fit that it uses, shared or not."""
+    charged: dict[str, float] = {"fits": len(members)}
+    for name in members[0].costs:
+        if all(name in record.costs for record in members):
+            charged[name] = costs()[name].combine([record.costs[name] for record in members])
+    charged["calibrate_seconds"] = calibration.costs["calibrate_seconds"] if calibration else 0.0
+    hardware = " + ".join(sorted({record.hardware for record in members}))
+    where = dataclasses.asdict(entry.origin) | {"hardware": hardware}
+    return [where | {"metric": name, "value": value} for name, value in charged.items()]
+
+
+def _missing(store: Store, entry: Entry) -> str:
+    keys = [*entry.fits, *([entry.calibration] if entry.calibration else [])]
+    reasons = {reason for key in keys if (reason := store.failure(key))}
+    why = "; ".join(sorted(reasons)) or "not finished"
+    o = entry.origin
+    return f"{o.method} on {o.dataset} {o.fold}, seed {o.seed}, is missing: {why}."

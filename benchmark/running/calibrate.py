@@ -1,0 +1,57 @@
+"""Fit each cell's calibrator on the calibration part, and store what it predicts."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from benchmark.plan.cells import Cell
+from benchmark.results.members import mean_over_members
+from benchmark.results.records import CalibrationRecord
+from benchmark.results.store import Store, UnreadableRecordError
+
+
+def calibrate(cells: Sequence[Cell], store: Store, force: bool) -> None:
+    """Calibrate the cells whose fits are all there; the labels of the test part are not used.
+
+    Args:
+        cells: those without a calibrator are passed over.
+        store: of the fits, and of what is made here.
+        force: fit again what is stored.
+    """
+    for cell in cells:
+        key = cell.calibration
+        if key is None or cell.calibrator is None:
+            continue
+        try:
+            records = [store.fit(fit.key) for fit in cell.fits]
+        except UnreadableRecordError:
+            continue
+        fitted_on = mean_over_members([record.calibration.log_probs for record in records])
+        test = mean_over_members([record.test.log_probs for record in records])
+        source = hashlib.sha256(fitted_on.tobytes() + test.tobytes()).hexdigest()
+        if not force and _stored_source(store, key) == source:
+            continue
+        labels = records[0].calibration.labels
+        started = time.perf_counter()
+        apply = cell.calibrator.fit(fitted_on, labels)
+        seconds = time.perf_counter() - started
+        record = CalibrationRecord(
+            log_probs=apply(test).astype(np.float32),
+            calibrator=cell.calibrator.name,
+            fits=tuple(fit.key for fit in cell.fits),
+            source=source,
+            calibration_errors=int((fitted_on.argmax(1) != labels).sum()),
+            costs={"calibrate_seconds": seconds},
+        )
+        store.write(key, record)
+
+
+def _stored_source(store: Store, key: str) -> str | None:
+    try:
+        return store.calibration(key).source
+    except UnreadableRecordError:
+        return None
