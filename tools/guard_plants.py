@@ -156,7 +156,7 @@ PLANTS = (
     ),
     Plant(
         "ensemble averages logits",
-        "benchmark/results/combine.py",
+        "benchmark/results/members.py",
         (
             (
                 "np.logaddexp.reduce(stacked, axis=0) - math.log(len(stacked))",
@@ -166,20 +166,20 @@ PLANTS = (
         ),
         TESTS,
         (
-            "tests/running/test_run.py::test_an_ensemble_is_the_mean_of_its_members_and_then_calibrated",
+            "tests/running/test_execute.py::test_an_ensemble_is_the_mean_of_its_members_and_then_calibrated",
         ),
     ),
     Plant(
         "calibration fitted on test",
-        "benchmark/running/run.py",
+        "benchmark/running/calibrate.py",
         (
             (
-                "cell.calibrator.fit(calibration, labels)",
-                'cell.calibrator.fit(test, records[0].arrays["test_labels"])',
+                "cell.calibrator.fit(fitted_on, labels)",
+                "cell.calibrator.fit(test, records[0].test.labels)",
             ),
         ),
         TESTS,
-        ("tests/running/test_run.py::test_permuting_the_test_labels_changes_no_prediction",),
+        ("tests/running/test_execute.py::test_permuting_the_test_labels_changes_no_prediction",),
     ),
     Plant(
         "test labels leak into training",
@@ -318,7 +318,7 @@ def plant(change: Plant | None, folder: Path, *, version: int | None = None) -> 
     shutil.copy(ROOT / "pyproject.toml", folder)
     edits = [] if change is None else [(change.file, old, new) for old, new in change.edits]
     if version is not None:
-        seed = 'seed = fit.task.seed("member", fit.member)'
+        seed = 'seed = fit.task.derive("member", fit.member)'
         edits.append(("benchmark/engine/fit.py", seed, f"{seed[:-1]}, {version})"))
     for name, old, new in edits:
         file = folder / name

@@ -99,18 +99,16 @@ def measure(names: Sequence[str] | None = None) -> dict[str, Timed]:
 def _comparisons() -> dict[str, tuple[Work, Work]]:
     """What is timed in turns, by name; the second piece of work is the reference."""
     plain, *others = (registry.select_methods(name)[0] for name in METHODS)
+    ours = partial(_network, Recipe())
     pairs: dict[str, tuple[Work, Work]] = {
-        "training: engine to bare loop": (_training(plain), _bare_training(_network(Recipe()))),
+        "training: engine to bare loop": (_training(plain), _bare_training(ours())),
         "training: our network to plain torch": (
-            _bare_training(_network(Recipe())),
+            _bare_training(ours()),
             _bare_training(_plain_network()),
         ),
-        "prediction: engine to bare loop": (
-            _prediction(plain),
-            _bare_prediction(_network(Recipe())),
-        ),
+        "prediction: engine to bare loop": (_prediction(plain), _bare_prediction(ours())),
         "prediction: our network to plain torch": (
-            _bare_prediction(_network(Recipe())),
+            _bare_prediction(ours()),
             _bare_prediction(_plain_network()),
         ),
         "training: TrivialAugment to none": (_training(plain, "trivial"), _training(plain)),
@@ -268,37 +266,30 @@ def _prediction(method: Method) -> Work:
 
 
 def _bare_prediction(network: nn.Module) -> Work:
-    pixels = _pixels(_PREDICTED)
-
-    def work(now: Clock) -> float:
-        network.eval()
-        started = now()
-        with torch.inference_mode():
-            parts = torch.split(pixels, _PREDICT_BATCH)
-            torch.cat([_logits(network, part).log_softmax(-1) for part in parts]).numpy()
-        return now() - started
-
-    return work
+    return _by_batches(network, lambda part: _logits(network, part).log_softmax(-1))
 
 
 def _bare_passes(method: Method) -> Work:
     """Stochastic passes on the features of each batch, as one would write them with torch."""
     network = _network(method.recipe)
     weight, bias = network.weight[0], network.bias[0]
+
+    def predict(part: Tensor) -> Tensor:
+        features = network.trunk(part).unsqueeze(1).expand(-1, method.passes, -1)
+        hidden = nn.functional.dropout(features, method.recipe.dropout)
+        return nn.functional.linear(hidden, weight, bias).softmax(-1).mean(1).log()
+
+    return _by_batches(network, predict)
+
+
+def _by_batches(network: nn.Module, predict: Callable[[Tensor], Tensor]) -> Work:
     pixels = _pixels(_PREDICTED)
 
     def work(now: Clock) -> float:
         network.eval()
         started = now()
         with torch.inference_mode():
-            predicted = []
-            for part in torch.split(pixels, _PREDICT_BATCH):
-                features = network.trunk(part).unsqueeze(1).expand(-1, method.passes, -1)
-                hidden = nn.functional.dropout(features, method.recipe.dropout)
-                predicted.append(
-                    nn.functional.linear(hidden, weight, bias).softmax(-1).mean(1).log()
-                )
-            torch.cat(predicted).numpy()
+            torch.cat([predict(part) for part in torch.split(pixels, _PREDICT_BATCH)]).numpy()
         return now() - started
 
     return work

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from benchmark.report.markdown import bullets, escape_markdown, markdown_table
+
 Verdict = Literal["identical", "unchanged", "improved", "regressed", "not compared"]
 """``identical``: to the last bit; of a measure: to the last digit that the baseline states."""
 
@@ -120,20 +122,17 @@ class Report:
         return "\n".join([*text, *self.notes, self.headline, *self._named, *remedy])
 
     def _markdown(self) -> str:
-        def escape(text: str) -> str:
-            return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
-
-        lines = [f"## Guard: {escape(self.headline)}", ""]
-        lines += [f"- {escape(name)}" for name in self._named]
-        lines += ["", REMEDY] if self.exit_code else []
-        lines += ["", *(escape(note) + "\n" for note in self.notes)]
-        lines += ["<details><summary>All comparisons</summary>", ""]
-        lines += [f"| {' | '.join(_HEADER)} |", "|---|--:|--:|--:|--:|---|"]
+        rows = []
         for row in self.rows:
-            *cells, verdict = map(escape, _cells(row))
+            *cells, verdict = map(escape_markdown, _cells(row))
             bold = "**" if verdict in ("regressed", "not compared") else ""
-            lines.append(f"| {' | '.join(cells)} | {bold}{verdict}{bold} |")
-        return "\n".join([*lines, "", "</details>"])
+            rows.append([*cells, f"{bold}{verdict}{bold}"])
+        parts = [f"## Guard: {escape_markdown(self.headline)}", bullets(self._named)]
+        parts += [REMEDY] if self.exit_code else []
+        parts += map(escape_markdown, self.notes)
+        parts += ["<details><summary>All comparisons</summary>"]
+        parts += [markdown_table(_HEADER, rows, left=(0, len(_HEADER) - 1)), "</details>"]
+        return "\n\n".join(filter(None, parts))
 
     def _json(self) -> str:
         def plain(value: Any) -> Any:

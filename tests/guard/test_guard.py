@@ -435,7 +435,7 @@ def test_a_new_digest_is_stated_only_for_bit_equal_predictions(
     baseline.write(tmp_path, dataclasses.replace(old, engine=OLD))
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     words = ["--reason", "faster", "--baseline", str(tmp_path)]
-    monkeypatch.setattr(engine, "FORMAT", 2)
+    monkeypatch.setattr(engine, "FORMAT", OLD.format)
     other = new["easy"].predictions["mixup", 0].log_probs
     trained = altered(new, "easy", ("focal", 0), log_probs=other)
     monkeypatch.setattr(guard, "train", lambda *_: trained)
@@ -449,7 +449,7 @@ def test_a_new_digest_is_stated_only_for_bit_equal_predictions(
     assert made.engine.reason.startswith("faster (16 predictions bit-equal")
     baseline.state_engine(tmp_path, OLD)  # nothing else has changed
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
-    monkeypatch.setattr(engine, "FORMAT", 3)
+    monkeypatch.setattr(engine, "FORMAT", OLD.format + 1)
     assert guard_digest.main(words) == 2
     assert "FORMAT was changed" in capsys.readouterr().err
 
@@ -518,7 +518,7 @@ def test_json_says_all_and_markdown_escapes():
     assert content["rows"][2]["difference"] == pytest.approx(0.1)
     text = Report(rows()).render("markdown")
     assert "a\\|b" in text
-    assert "c &lt;d>" in text
+    assert "c \\<d>" in text
 
 
 # --- the baseline ----------------------------------------------------------------------------

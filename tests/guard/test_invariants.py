@@ -19,8 +19,11 @@ from benchmark.engine.network import build, seeded
 from benchmark.engine.predict import log_probs, views
 from benchmark.guard.matrix import METHODS
 from benchmark.plan import registry
-from benchmark.results import leaderboard, manifest
-from benchmark.running import run
+from benchmark.results import manifest
+from benchmark.results.load import load
+from benchmark.running.execute import execute
+from benchmark.running.prepare import prepare
+from benchmark.running.request import Request
 
 SMALL = [name if name != "deep-ensemble" else "deep-ensemble[members=2]" for name in METHODS]
 
@@ -45,7 +48,7 @@ EFFECT = 1e-3
 
 def trained(folder, names):
     """Probabilities by the names as typed, and all that is stored that they are made from."""
-    request = run.Request(
+    request = Request(
         methods=",".join(names),
         datasets=registry.select_datasets("simulated[train=128,calibration=64,test=96]"),
         preset="quick[epochs=2,cycles=2,select=auc]",  # checkpoints are not to see the test part
@@ -55,23 +58,22 @@ def trained(folder, names):
         results=folder,
         cache=folder / "cache",
     )
-    work = run.prepare(request)
-    outcome = run.execute(request, work)
+    work = prepare(request)
+    outcome = execute(request, work)
     assert not outcome.failed
-    content = leaderboard.load(folder, manifest.read(folder))
+    content = load(folder, manifest.read(folder))
     probs = {p.origin.method: p.probs for p in content.predictions}
-    keys = {c.method.name: [f.key for f in c.fits] + [c.calibration] for c in work.cells}
+    store, stored = request.store, {}
+    for cell in work.cells:
+        records = [store.fit(fit.key) for fit in cell.fits]
+        parts = [part.log_probs for record in records for part in (record.calibration, record.test)]
+        if cell.calibration is not None:
+            parts.append(store.calibration(cell.calibration).log_probs)
+        stored[cell.method.name] = [part.tobytes() for part in parts]
     typed = {name: registry.select_methods(name)[0].name for name in names}
-    stored = {
-        name: [
-            array.tobytes()
-            for key in filter(None, keys[method])
-            for part, array in sorted(request.store.read(key).arrays.items())
-            if part.endswith("log_probs")
-        ]
-        for name, method in typed.items()
+    return {name: probs[method] for name, method in typed.items()}, {
+        name: stored[method] for name, method in typed.items()
     }
-    return {name: probs[method] for name, method in typed.items()}, stored
 
 
 @pytest.fixture(scope="module")

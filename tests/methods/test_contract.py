@@ -10,8 +10,11 @@ import pytest
 from benchmark.api import InputError
 from benchmark.measures.declared import score
 from benchmark.plan import folds, registry
-from benchmark.results import leaderboard, manifest
-from benchmark.running import run
+from benchmark.results import manifest
+from benchmark.results.load import load
+from benchmark.running.execute import execute
+from benchmark.running.prepare import prepare
+from benchmark.running.request import Request
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 METHODS = registry.methods()
@@ -26,7 +29,7 @@ def results(tmp_path_factory):
     """All methods and all calibrators on one draw of `simulated`, as in the default run."""
     folder = tmp_path_factory.mktemp("contract")
     words = ["all", *(f"cross-entropy+{name}" for name in CALIBRATORS)]
-    request = run.Request(
+    request = Request(
         methods=",".join(words),
         datasets=registry.select_datasets("simulated"),
         folds=1,
@@ -35,9 +38,9 @@ def results(tmp_path_factory):
         results=folder,
         cache=folder / "cache",
     )
-    outcome = run.execute(request, run.prepare(request))
+    outcome = execute(request, prepare(request))
     assert not outcome.failed
-    content = leaderboard.load(folder, manifest.read(folder))
+    content = load(folder, manifest.read(folder))
     assert not content.missing
     return {p.origin.method: p for p in content.predictions}
 

@@ -253,6 +253,20 @@ def test_mhml_loss_by_hand():
     assert value != pytest.approx(loss_of(recipe, logits, [0, 1]))  # dropping the weights shows
 
 
+def test_mhml_with_unit_weights_is_mhsl_and_with_equal_heads_too_cross_entropy():
+    recipe = mhml.MultiHeadMultiLoss(heads=4)
+    single = dataclasses.replace(mhsl.METHODS[0].recipe, heads=4)
+    logits = 3 * torch.randn(64, 4, 5, generator=generator())
+    targets = torch.eye(5)[torch.randint(5, (64,), generator=generator(1))]
+    ones = torch.ones(4, 5)
+    torch.testing.assert_close(
+        recipe.loss(logits, targets, ones), single.loss(logits, targets, ones)
+    )
+    alike = logits[:, :1].expand_as(logits)
+    plain = Recipe().loss(logits[:, :1], targets, ones[:1])
+    torch.testing.assert_close(recipe.loss(alike, targets, ones), plain)
+
+
 def test_mhml_gradients_differ_between_equal_heads_and_mhsl_ones_do_not():
     logits = torch.randn(8, 1, 4, generator=generator()).expand(8, 2, 4).clone().requires_grad_()
     targets = torch.eye(4).repeat(2, 1)
