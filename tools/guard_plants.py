@@ -339,7 +339,7 @@ try:
 except api.InputError as error:
     print(json.dumps({"exit_code": 2, "headline": str(error), "rows": []}))
 """
-    done = _python(folder, "-c", code, *kinds)
+    done = run_python(folder, "-c", code, *kinds)
     if done.returncode:
         raise RuntimeError(done.stderr)
     content: dict[str, Any] = json.loads(done.stdout)
@@ -348,10 +348,13 @@ except api.InputError as error:
 
 def failed(folder: Path, tests: tuple[str, ...]) -> list[str]:
     """Which of these tests fail in a folder."""
-    return [test for test in tests if _python(folder, "-m", "pytest", "-x", test).returncode == 1]
+    return [
+        test for test in tests if run_python(folder, "-m", "pytest", "-x", test).returncode == 1
+    ]
 
 
-def _python(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def run_python(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in a copy of the tree, with its code."""
     environment = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [sys.executable, *words],

@@ -25,7 +25,7 @@ from benchmark.guard.verdicts import Report, Row
 from benchmark.measures.declared import metrics
 from benchmark.plan import registry
 from tools import guard_digest
-from tools.guard_plants import PLANTS, TESTS, plant
+from tools.guard_plants import PLANTS, TESTS, plant, run_python
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMITTED = ROOT / "results" / "guard"
@@ -835,6 +835,30 @@ def test_every_plant_fits_the_source(change, tmp_path):
     for test in change.expected if change.kinds == TESTS else ():
         path, _, name = test.partition("::")
         assert f"def {name}(" in (ROOT / path).read_text(encoding="utf-8")
+
+
+SMALL_CHECK = """
+from pathlib import Path
+from benchmark import guard
+from benchmark.guard import baseline, matrix
+for module in (guard, matrix):
+    module.METHODS, module.SETS, module.SEEDS = module.METHODS[:1], module.SETS[:1], 1
+guard.read = baseline.read
+(row,) = guard.check(Path("results/guard"), kinds=["engine"]).rows
+print(row.verdict, row.note)
+"""
+
+
+def test_a_changed_constant_of_the_training_loop_needs_a_new_format(committed, tmp_path):
+    (change,) = [change for change in PLANTS if "momentum" in change.name]
+    plant(change, tmp_path)
+    done = run_python(tmp_path, "-c", SMALL_CHECK)
+    assert "engine/step.py changed" in done.stdout, done.stderr
+    if guard.environment_changes(committed):
+        assert done.stdout.startswith("not compared")
+    else:
+        assert done.stdout.startswith("regressed")
+        assert "FORMAT is still" in done.stdout
 
 
 def test_the_workflow_is_valid():
