@@ -12,6 +12,7 @@ the new digests, and how they were shown; all else in it stays as it is.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -50,8 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     how = f"{options.reason} ({len(pairs)} predictions bit-equal to those of the tree before"
     if options.before:
         how += f", on {before.environment['hardware']}, torch {before.environment['torch']}"
-    stated = engine.current(f"{how})")
-    baseline.state_engine(options.baseline, stated)
+    baseline.state_engine(options.baseline, dataclasses.replace(new, reason=f"{how})"))
     print(f"{options.baseline / baseline.TOML} states the engine's code now: commit it.")
     return 0
 

@@ -64,6 +64,7 @@ def update(folder: Path, reason: str, say: Say = lambda _: None) -> Report:
     Raises:
         InputError: a method could not be trained, or the baseline that is there is damaged.
     """
+    new = engine.current(reason)
     # At three moments: what else the machine does differs, and the spread is to show that.
     measured = [_timed(None)]
     trained: dict[str, Trained] = {}
@@ -73,7 +74,6 @@ def update(folder: Path, reason: str, say: Say = lambda _: None) -> Report:
             raise InputError(f"{s.name}: {trained[s.name].missing[0]} Mend that first")
         say("timing; nothing trains")
         measured.append(_timed(None))
-    new = engine.current(reason)
     refused = list(_changed_unsaid(folder, new, trained))
     if not refused:
         ratios, seconds = (
