@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +12,6 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import benchmark.methods
 from benchmark.api import InputError, Method, Recipe
 from benchmark.methods import (
     cross_entropy,
@@ -380,11 +378,3 @@ def test_the_methods_are_those_of_the_table():
     assert mhml.METHODS[0].variants == ("heads", tuple(range(2, 11)))
     assert mhsl.METHODS[0].variants == ("heads", (2, 4))
     assert mhsl.METHODS[0].recipe == Recipe(heads=2)
-
-
-FILES = sorted(Path(benchmark.methods.__path__[0]).glob("*.py"))
-
-
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_a_method_is_one_short_file(file):
-    assert len(file.read_text(encoding="utf-8").splitlines()) <= 40

@@ -114,8 +114,8 @@ def test_a_failed_measurement_tells_its_last_words(script):
 def test_fits_at_once_do_not_wait_for_one_that_failed(script, tmp_path):
     started = time.monotonic()
     with pytest.raises(RuntimeError, match="exit code 3"):
-        script.together(_fail_or_wait, (tmp_path,), 2, 60)
-    assert time.monotonic() - started < 30
+        script.together(_fail_or_wait, (tmp_path,), 2, 200)
+    assert time.monotonic() - started < 100
 
 
 def _fail_or_wait(folder, results, barrier):
