@@ -43,7 +43,6 @@ DECLARES = ("cli.py", "guard/matrix.py", "plan/presets.py")
 """Files whose data or help may name plug-ins: defaults, examples, the guard's matrix."""
 
 LEFT = (
-    "evaluation/evaluate.py",
     "report/__init__.py",
     "report/board.py",
     "report/figures.py",
