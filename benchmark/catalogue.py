@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 from typing import Any
 
 from benchmark.plan import registry
 from benchmark.plan.presets import PRESETS
+from benchmark.report.markdown import escape_markdown, markdown_table
 
 
 def rows(what: str) -> list[dict[str, Any]]:
@@ -78,13 +78,8 @@ def rows(what: str) -> list[dict[str, Any]]:
 def markdown(what: str) -> str:
     """The rows as a Markdown table; ``docs/metrics.md`` is such a one."""
     listed = rows(what)
-
-    def line(cells: Iterable[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-    lines = [line(listed[0]), line("---" for _ in listed[0])]
-    lines += [line(text(value) for value in row.values()) for row in listed]
-    return "\n".join(lines)
+    cells = [[escape_markdown(text(value)) for value in row.values()] for row in listed]
+    return markdown_table(list(listed[0]), cells, left=range(len(listed[0])))
 
 
 def text(value: Any) -> str:

@@ -265,7 +265,7 @@ def _guard(options: argparse.Namespace) -> int:
         if expected:
             raise
         raise InputError(reason) from error
-    if options.update and not (report.worse or report.missing):
+    if options.update and not report.rows:
         print(f"A new baseline is in {options.baseline}: look at its difference, and commit it.")
         return 0
     print(report.render(options.format))

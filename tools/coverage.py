@@ -234,6 +234,7 @@ def draw(
         group_effect = generator.standard_normal(GROUPS)[groups]
         common = generator.standard_normal(GROUPS)[groups]
         known = np.sqrt(SHARED) * common + np.sqrt(1 - SHARED) * known
+    names = None if groups is None else np.char.mod("%02d", groups)
     luck = generator.standard_normal(n)
     samples: dict[str, tuple[Predictions, ...]] = {}
     for method, model in zip(METHODS, models):
@@ -245,7 +246,7 @@ def draw(
         # All labels are 0; a wrong prediction names class 1.
         log_probs[np.arange(n), np.where(right, 0, 1)] = np.log(said)
         samples[method] = (
-            Predictions(log_probs=log_probs, labels=np.zeros(n, dtype=int), groups=groups),
+            Predictions(log_probs=log_probs, labels=np.zeros(n, dtype=int), groups=names),
         )
     return samples, groups
 

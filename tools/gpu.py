@@ -1,6 +1,6 @@
 """Measure the engine on a GPU: against its ceiling, against the paper's loop, and its methods.
 
-    PYTHONPATH=. python tests/benchmarks/gpu.py --out results/speed
+    python -m tools.gpu --out results/speed
 
 Each measurement is small, runs in a process of its own, for a bounded time, and leaves one JSON
 file; started again, the script makes only what is missing, what failed before last of all. It ends
@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -53,6 +53,7 @@ LIMIT_SECONDS = 420
 LEAST_SECONDS = 60
 """With less time than this left, no measurement is started."""
 Numbers = dict[str, Any]
+Precision = Literal["float32", "bf16"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +132,7 @@ class Looking(Recipe):
 class Toy:
     """A small network that learns noise in the way that suits a GPU."""
 
-    def __init__(self, recipe: Recipe, precision: str = "float32") -> None:
+    def __init__(self, recipe: Recipe, precision: Precision = "float32") -> None:
         self.recipe, rng = recipe, np.random.default_rng(0)
         self.settings = dataclasses.replace(
             PAPER.settings, batch=8, epochs=2, cycles=1, select="last", learning_rate=0.01,
@@ -234,12 +235,12 @@ def ceiling(backbone: str, batch: int, way: Mode, scale: Scale, precision: str) 
                 logits = forward(images)[:, 0]
             loss = cross_entropy(logits.float(), labels)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
 
         if way == "eager":
             return batch / seconds_of(step, scale)
-        side = torch.cuda.Stream()
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(5):
@@ -348,7 +349,7 @@ def paper_loop(scale: Scale) -> Numbers:
                 for images, labels in loader:
                     loss = cross_entropy(net(images.to(DEVICE))[:, 0], labels.to(DEVICE))
                     optimizer.zero_grad()
-                    loss.backward()
+                    loss.backward()  # type: ignore[no-untyped-call]
                     optimizer.step()
                     total += loss.item()
                     seen += len(images) if epoch else 0
@@ -562,7 +563,7 @@ def main() -> int:
         if seconds < LEAST_SECONDS:
             print(f"{name}: left for another time")
             continue
-        command = [sys.executable, __file__, "--only", name, "--out", str(options.out),
+        command = [sys.executable, "-m", "tools.gpu", "--only", name, "--out", str(options.out),
                    "--limit", str(seconds), *(["--tiny"] if options.tiny else [])]  # fmt: skip
         try:
             reason = attempt(command, seconds)

@@ -1,11 +1,11 @@
-"""Plant regressions in copies of the tree, run the guard there, and see each caught and named.
+"""Plant regressions in copies of the tree, and see each caught and named: by the guard or a test.
 
-    python tests/guard_plants.py [NAME...] [--other-version]
+    python -m tools.guard_plants [NAME...] [--other-version]
 
 A plant changes the benchmark's source, never the guard's. With ``--other-version`` all random
 streams of training differ too, as under another version of torch at its worst, so that nothing is
 bit-equal to the baseline and the statistical verdict stands alone. Every plant takes one run of
-the part of the guard that it is about (up to a minute on two idle cores).
+the part of the guard that it is about (up to a minute on two idle cores), or of one test.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-SCORES, TIMES = ("score", "invariant"), ("throughput",)
+SCORES, TIMES, TESTS = ("score", "engine"), ("throughput",), ("tests",)
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Plant:
         name: what is wrong.
         file: where.
         edits: text that occurs there once, and what takes its place.
-        kinds: the parts of the guard that are run.
-        expected: globs of what the guard must say is worse.
+        kinds: the parts of the guard that are run, or ``TESTS``.
+        expected: globs of what the guard must say is worse; or tests, all of which must fail.
     """
 
     name: str
@@ -110,7 +110,7 @@ PLANTS = (
             ),
         ),
         SCORES,
-        ("mhml-4 differs from mhsl-4",),
+        ("code of the engine",),
     ),
     Plant(
         "MHML's other classes weigh 1",
@@ -156,7 +156,7 @@ PLANTS = (
     ),
     Plant(
         "ensemble averages logits",
-        "benchmark/results/combine.py",
+        "benchmark/results/members.py",
         (
             (
                 "np.logaddexp.reduce(stacked, axis=0) - math.log(len(stacked))",
@@ -164,20 +164,22 @@ PLANTS = (
                 "    pooled = pooled - np.logaddexp.reduce(pooled, axis=1, keepdims=True)",
             ),
         ),
-        SCORES,
-        ("deep-ensemble is the mean of its members' probabilities on *",),
+        TESTS,
+        (
+            "tests/running/test_execute.py::test_an_ensemble_is_the_mean_of_its_members_and_then_calibrated",
+        ),
     ),
     Plant(
         "calibration fitted on test",
-        "benchmark/running/run.py",
+        "benchmark/running/calibrate.py",
         (
             (
-                "cell.calibrator.fit(calibration, labels)",
-                'cell.calibrator.fit(test, records[0].arrays["test_labels"])',
+                "cell.calibrator.fit(fitted_on, labels)",
+                "cell.calibrator.fit(test, records[0].test.labels)",
             ),
         ),
-        SCORES,
-        ("permuted test labels leave temperature-scaling's predictions as they are",),
+        TESTS,
+        ("tests/running/test_execute.py::test_permuting_the_test_labels_changes_no_prediction",),
     ),
     Plant(
         "test labels leak into training",
@@ -188,8 +190,8 @@ PLANTS = (
                 "        np.concatenate([parts.train, parts.test]),\n        parts.calibration,\n",
             ),
         ),
-        SCORES,
-        ("permuted test labels leave cross-entropy's predictions as they are",),
+        TESTS,
+        ("tests/guard/test_invariants.py::test_permuted_test_labels_change_no_prediction",),
     ),
     Plant(
         "test images in the training part",
@@ -201,8 +203,52 @@ PLANTS = (
                 "            np.flatnonzero(tested_in == fold)))",
             ),
         ),
+        TESTS,
+        (
+            "tests/plan/test_folds.py::test_parts_are_disjoint_cover_everything_and_keep_groups_whole",
+        ),
+    ),
+    Plant(
+        "heads and passes average logits",
+        "benchmark/engine/predict.py",
+        (
+            (
+                "separate = logits.double().log_softmax(-1)",
+                "separate = logits.double().mean(1, keepdim=True).log_softmax(-1)",
+            ),
+        ),
+        TESTS,
+        (
+            "tests/guard/test_invariants.py::"
+            "test_a_prediction_is_the_mean_of_the_probabilities_of_heads_and_passes",
+        ),
+    ),
+    Plant(
+        "mixup mixes nothing",
+        "methods/mixup.py",
+        (("if self.alpha == 0:", "if True:"),),
+        TESTS,
+        (
+            "tests/guard/test_invariants.py::"
+            "test_a_method_predicts_something_else_than_without_what_makes_it_special",
+        ),
+    ),
+    Plant(
+        "a neutral parameter that is not",
+        "methods/focal.py",
+        (("missing**self.gamma", "missing ** (self.gamma + 0.1)"),),
+        TESTS,
+        (
+            "tests/guard/test_invariants.py::"
+            "test_a_method_with_its_neutral_parameter_predicts_what_cross_entropy_does",
+        ),
+    ),
+    Plant(
+        "a thousandth less momentum, FORMAT as it was",
+        "benchmark/engine/step.py",
+        (("momentum=settings.momentum,", "momentum=0.999 * settings.momentum,"),),
         SCORES,
-        ("train, calibration and test are disjoint on easy",),
+        ("code of the engine",),
     ),
     Plant(
         "a sleep of 30 % of a step in the training loop",
@@ -266,12 +312,13 @@ def plant(change: Plant | None, folder: Path, *, version: int | None = None) -> 
         folder: of the copy.
         version: draws all random streams of training anew, differently for each number.
     """
-    for part in ("benchmark", "methods", "datasets", "results/guard"):
+    for part in ("benchmark", "methods", "datasets", "results/guard", "tests", "tools"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / part, folder / part, ignore=ignored)
+    shutil.copy(ROOT / "pyproject.toml", folder)
     edits = [] if change is None else [(change.file, old, new) for old, new in change.edits]
     if version is not None:
-        seed = 'seed = fit.task.seed("member", fit.member)'
+        seed = 'seed = fit.task.derive("member", fit.member)'
         edits.append(("benchmark/engine/fit.py", seed, f"{seed[:-1]}, {version})"))
     for name, old, new in edits:
         file = folder / name
@@ -292,19 +339,31 @@ try:
 except api.InputError as error:
     print(json.dumps({"exit_code": 2, "headline": str(error), "rows": []}))
 """
+    done = run_python(folder, "-c", code, *kinds)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    content: dict[str, Any] = json.loads(done.stdout)
+    return content
+
+
+def failed(folder: Path, tests: tuple[str, ...]) -> list[str]:
+    """Which of these tests fail in a folder."""
+    return [
+        test for test in tests if run_python(folder, "-m", "pytest", "-x", test).returncode == 1
+    ]
+
+
+def run_python(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in a copy of the tree, with its code."""
     environment = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", code, *kinds],
+    return subprocess.run(
+        [sys.executable, *words],
         cwd=folder,
         env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
-    if done.returncode:
-        raise RuntimeError(done.stderr)
-    content: dict[str, Any] = json.loads(done.stdout)
-    return content
 
 
 def main() -> int:
@@ -319,18 +378,26 @@ def main() -> int:
     for change in PLANTS:
         if not any(fnmatch.fnmatch(change.name, name) for name in options.names):
             continue
-        if options.other_version and change.kinds == TIMES:
+        if options.other_version and change.kinds in (TIMES, TESTS):
             continue
         with tempfile.TemporaryDirectory(prefix="plant-") as name:
             plant(change, Path(name), version=0 if options.other_version else None)
-            found = guard(Path(name), change.kinds)
-        worse = [r["what"] for r in found["rows"] if r["verdict"] in ("regressed", "broken")]
-        worse = worse or [found["headline"]]
-        named = [what for what in worse if any(fnmatch.fnmatch(what, e) for e in change.expected)]
-        caught = found["exit_code"] != 0 and bool(named)
+            if change.kinds == TESTS:
+                worse = failed(Path(name), change.expected)
+                caught = len(worse) == len(change.expected)
+            else:
+                worse, caught = _judged(change, guard(Path(name), change.kinds))
         missed += not caught
         print(f"{'caught' if caught else 'MISSED'}: {change.name}: {'; '.join(worse)}", flush=True)
     return 1 if missed else 0
+
+
+def _judged(change: Plant, found: dict[str, Any]) -> tuple[list[str], bool]:
+    """What the guard says is worse, and whether the plant is among it."""
+    worse = [r["what"] for r in found["rows"] if r["verdict"] == "regressed"]
+    worse = worse or [found["headline"]]
+    named = [what for what in worse if any(fnmatch.fnmatch(what, e) for e in change.expected)]
+    return worse, found["exit_code"] != 0 and bool(named)
 
 
 if __name__ == "__main__":

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from benchmark.api import FloatArray, InputError, IntArray, StrArray
-
-if TYPE_CHECKING:
-    from benchmark.api import Predictions
-    from benchmark.running.prepare import Work
-    from benchmark.running.request import Request
+from benchmark.api import InputError, Predictions
 
 METHODS = (
     "cross-entropy",
@@ -29,6 +23,7 @@ METHODS = (
     "temperature-scaling",
     "mhml-4",
 )
+"""The first is what the others' times are held to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +37,7 @@ class Set:
         name: ``easy`` or ``hard``.
         dataset: as on the command line.
         preset: as on the command line.
-        folds: replicates whose test parts are pooled.
+        folds: replicates whose test parts are joined.
     """
 
     name: str
@@ -66,35 +61,16 @@ SEEDS = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Predicted:
-    """What the methods predict for one set.
-
-    Attributes:
-        ids: ``(n,)`` names of the test images, ascending.
-        labels: ``(n,)``.
-        log_probs: ``(n, classes)`` float32 by method and seed.
-        missing: why a method and seed is not there.
-    """
-
-    ids: StrArray
-    labels: IntArray
-    log_probs: Mapping[tuple[str, int], FloatArray]
-    missing: Mapping[tuple[str, int], str]
-
-
-@dataclass(frozen=True, eq=False)
 class Trained:
     """One set, trained.
 
     Attributes:
-        request: what was asked for; its store holds the records.
-        work: the plan with its cells and parts.
-        predicted: pooled over folds and members, calibrated.
+        predictions: by method and seed, of all folds, by ascending id, in single precision.
+        missing: why others are not there, in sentences that begin with the method.
     """
 
-    request: Request
-    work: Work
-    predicted: Predicted
+    predictions: Mapping[tuple[str, int], Predictions]
+    missing: Sequence[str] = ()
 
 
 def describe() -> dict[str, dict[str, Any]]:
@@ -127,62 +103,48 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     ]
 
 
-@contextmanager
-def trained(chosen: Set, seeds: int) -> Iterator[Trained]:
-    """Train the matrix's methods on one set, in a folder that is gone afterwards."""
+def train(chosen: Set, seeds: int) -> Trained:
+    """Train the methods on one set, on the CPU, and read what was stored as the leaderboard does.
+
+    Raises:
+        InputError: no method could be trained.
+    """
     from benchmark.plan import registry
-
-    with TemporaryDirectory(prefix="guard-") as folder:
-        datasets = registry.select_datasets(chosen.dataset)
-        yield train(
-            Path(folder),
-            methods=",".join(METHODS),
-            datasets=datasets,
-            preset=chosen.preset,
-            folds=chosen.folds,
-            seeds=seeds,
-        )
-
-
-def train(folder: Path, **choices: Any) -> Trained:
-    """Train what a request says, on the CPU, and read what was stored as the leaderboard does."""
     from benchmark.results import manifest
     from benchmark.results.load import load
     from benchmark.running.execute import execute
     from benchmark.running.prepare import prepare
     from benchmark.running.request import Request
 
-    request = Request(device="cpu", results=folder, cache=folder / "cache", **choices)
-    work = prepare(request)
-    outcome = execute(request, work)
-    content = load(folder, manifest.read(folder))
-    pooled: dict[tuple[str, int], list[Predictions]] = {}
+    with TemporaryDirectory(prefix="guard-") as name:
+        folder = Path(name)
+        request = Request(
+            methods=",".join(METHODS),
+            datasets=registry.select_datasets(chosen.dataset),
+            preset=chosen.preset,
+            folds=chosen.folds,
+            seeds=seeds,
+            device="cpu",
+            results=folder,
+            cache=folder / "cache",
+        )
+        execute(request, prepare(request))
+        content = load(folder, manifest.read(folder))
+    folds: dict[tuple[str, int], list[Predictions]] = {}
     for p in content.predictions:
-        pooled.setdefault((p.origin.method, p.origin.seed), []).append(p)
-    wanted = {(c.method.name, c.task.seed) for c in work.cells}
-    folds = len({c.task.fold for c in work.cells})
-    complete = {key: found for key, found in pooled.items() if len(found) == folds}
-    if not complete:
+        folds.setdefault((p.origin.method, p.origin.seed), []).append(p)
+    joined = {key: _join(parts) for key, parts in folds.items() if len(parts) == chosen.folds}
+    if not joined:
         raise InputError(f"no method could be trained: {'; '.join(content.missing[:3])}")
-    why = "; ".join(sorted(set(outcome.failed.values()))) or "it is not in the store"
-    columns = {key: _in_order(found) for key, found in complete.items()}
-    ids, labels, _ = next(iter(columns.values()))
-    return Trained(
-        request,
-        work,
-        Predicted(
-            ids,
-            labels,
-            {key: log_probs for key, (_, _, log_probs) in columns.items()},
-            dict.fromkeys(sorted(wanted - set(complete)), why),
-        ),
+    return Trained(joined, content.missing)
+
+
+def _join(folds: Sequence[Predictions]) -> Predictions:
+    """All folds' test images, by ascending id; rounded to what the baseline keeps."""
+    ids, labels, log_probs = (
+        np.concatenate([getattr(p, name) for p in folds]) for name in ("ids", "labels", "log_probs")
     )
-
-
-def _in_order(folds: list[Predictions]) -> tuple[StrArray, IntArray, FloatArray]:
-    """Ids, labels and log-probabilities of all folds' test images, by ascending id."""
-    ids = np.concatenate([p.ids for p in folds])
     order = np.argsort(ids)
-    labels = np.concatenate([p.labels for p in folds])[order]
-    log_probs = np.concatenate([p.log_probs for p in folds])[order].astype(np.float32)
-    return ids[order], labels, log_probs
+    return Predictions(
+        ids=ids[order], labels=labels[order], log_probs=log_probs[order].astype(np.float32)
+    )

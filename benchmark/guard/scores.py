@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats as distributions
 
-from benchmark.api import FloatArray, Floats, IntArray, Predictions
+from benchmark.api import Floats, Predictions
 from benchmark.guard.verdicts import Row, Verdict
 from benchmark.measures.declared import metrics
 from benchmark.statistics.comparison import holm
@@ -63,9 +63,9 @@ class Pair:
     identical: bool
 
 
-def value(metric: str, log_probs: FloatArray, labels: IntArray) -> float:
-    """A metric of predictions ``(n, classes)``."""
-    return metrics()[metric].value(Predictions(log_probs=log_probs, labels=labels))
+def value(metric: str, predictions: Predictions) -> float:
+    """A metric of predictions."""
+    return metrics()[metric].value(predictions)
 
 
 def compare(pairs: Sequence[Pair]) -> list[Row]:

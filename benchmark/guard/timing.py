@@ -12,15 +12,15 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from benchmark.api import Calibration, FloatArray, IntArray, Method, Recipe
+from benchmark.api import Calibration, FloatArray, Method, Recipe
 from benchmark.engine.batches import Batches
 from benchmark.engine.cost import Stopwatch
 from benchmark.engine.network import Network, build
@@ -42,6 +42,8 @@ _PREDICT_BATCH = 64
 """Small enough that thirty passes of dropout stay in the processor's cache."""
 
 _PREDICTED = 2 * _PREDICT_BATCH
+_IMAGES = np.random.default_rng(0).integers(0, 256, (_PREDICTED, 1, _SIDE, _SIDE), dtype=np.uint8)
+_LABELS = np.random.default_rng(1).integers(0, _CLASSES, _PREDICTED)
 _CPU = torch.device("cpu")
 
 _WAITING = Path("/proc/thread-self/schedstat")
@@ -50,8 +52,6 @@ _WAITING = Path("/proc/thread-self/schedstat")
 Clock = Callable[[], float]
 Work = Callable[[Clock], float]
 """Does a piece of work, and returns the seconds that it took."""
-
-Pixels = npt.NDArray[np.uint8]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +81,7 @@ def seconds(timed: Mapping[str, Timed]) -> dict[str, Sequence[float]]:
 def measure(names: Sequence[str] | None = None) -> dict[str, Timed]:
     """Time the comparisons of these names, or all.
 
-    Names read ``training: METHOD to cross-entropy``, ``training: engine to bare loop`` and the
+    Names read ``training: METHOD to METHOD``, ``training: engine to bare loop`` and the
     same with ``prediction``; augmentation is held to training without it.
     """
     threads = torch.get_num_threads()
@@ -97,47 +97,31 @@ def measure(names: Sequence[str] | None = None) -> dict[str, Timed]:
 
 
 def _comparisons() -> dict[str, tuple[Work, Work]]:
-    methods = {name: registry.select_methods(name)[0] for name in METHODS}
-    plain = methods.pop("cross-entropy")
-    images, labels = _images()
+    """What is timed in turns, by name; the second piece of work is the reference."""
+    plain, *others = (registry.select_methods(name)[0] for name in METHODS)
+    ours = partial(_network, Recipe())
     pairs: dict[str, tuple[Work, Work]] = {
-        "training: engine to bare loop": (
-            _training(plain, images, labels),
-            _bare_training(_network(Recipe()), images, labels),
-        ),
+        "training: engine to bare loop": (_training(plain), _bare_training(ours())),
         "training: our network to plain torch": (
-            _bare_training(_network(Recipe()), images, labels),
-            _bare_training(_plain_network(), images, labels),
+            _bare_training(ours()),
+            _bare_training(_plain_network()),
         ),
-        "prediction: engine to bare loop": (
-            _prediction(plain, images, labels),
-            _bare_prediction(_network(Recipe()), images),
-        ),
+        "prediction: engine to bare loop": (_prediction(plain), _bare_prediction(ours())),
         "prediction: our network to plain torch": (
-            _bare_prediction(_network(Recipe()), images),
-            _bare_prediction(_plain_network(), images),
+            _bare_prediction(ours()),
+            _bare_prediction(_plain_network()),
         ),
-        "training: TrivialAugment to none": (
-            _training(plain, images, labels, augment="trivial"),
-            _training(plain, images, labels),
-        ),
+        "training: TrivialAugment to none": (_training(plain, "trivial"), _training(plain)),
     }
-    for name, method in methods.items():
+    for method in others:
+        name = f"{method.name} to {plain.name}"
         if method.recipe != plain.recipe:  # the others train the same fits
-            pairs[f"training: {name} to cross-entropy"] = (
-                _training(method, images, labels),
-                _training(plain, images, labels),
-            )
+            pairs[f"training: {name}"] = _training(method), _training(plain)
         if method.passes == 1:
-            pairs[f"prediction: {name} to cross-entropy"] = (
-                _prediction(method, images, labels),
-                _prediction(plain, images, labels),
-            )
+            pairs[f"prediction: {name}"] = _prediction(method), _prediction(plain)
         else:  # random numbers and convolutions slow down differently on a busy machine
-            pairs[f"prediction: {name} to bare loop"] = (
-                _prediction(method, images, labels),
-                _bare_passes(method, images),
-            )
+            name = f"prediction: {method.name} to bare loop"
+            pairs[name] = _prediction(method), _bare_passes(method)
     return pairs
 
 
@@ -177,13 +161,6 @@ def _clock() -> Iterator[Clock]:
 # --- the pieces of work --------------------------------------------------------------------
 
 
-def _images() -> tuple[Pixels, IntArray]:
-    generator = np.random.default_rng(0)
-    n = max(STEPS * _BATCH, _PREDICTED)
-    images = generator.integers(0, 256, (n, 1, _SIDE, _SIDE), dtype=np.uint8)
-    return images, generator.integers(0, _CLASSES, n)
-
-
 def _network(recipe: Recipe, seed: int = 0) -> Network:
     return build(
         "small",
@@ -215,15 +192,10 @@ class _Laps(Stopwatch):
         self.seconds += self._now() - self._started
 
 
-def _training(
-    method: Method,
-    images: Pixels,
-    labels: IntArray,
-    augment: Literal["none", "trivial"] = "none",
-) -> Work:
+def _training(method: Method, augment: Literal["none", "trivial"] = "none") -> Work:
     """One short epoch as a fit makes it: all but the warm-up, whatever the loop itself times."""
     network = _network(method.recipe)
-    batches = Batches(images, network.normalisation, _CPU)
+    batches = Batches(_IMAGES, network.normalisation, _CPU)
     index, none = np.arange(STEPS * _BATCH), np.arange(0)
 
     def work(now: Clock) -> float:
@@ -232,7 +204,7 @@ def _training(
         train(
             network,
             batches,
-            labels,
+            _LABELS,
             index,
             none,
             _CLASSES,
@@ -247,9 +219,9 @@ def _training(
     return work
 
 
-def _bare_training(network: nn.Module, images: Pixels, labels: IntArray) -> Work:
+def _bare_training(network: nn.Module) -> Work:
     """The same steps on the same tensors, by nothing of ours but perhaps the network."""
-    pixels, targets = _pixels(images), torch.from_numpy(labels)
+    pixels, targets = _pixels(STEPS * _BATCH), torch.from_numpy(_LABELS)
     settings = _settings()
 
     def work(now: Clock) -> float:
@@ -268,64 +240,56 @@ def _bare_training(network: nn.Module, images: Pixels, labels: IntArray) -> Work
     return work
 
 
-def _prediction(method: Method, images: Pixels, labels: IntArray) -> Work:
-    """A few batches through each member, pooled and calibrated."""
+def _prediction(method: Method) -> Work:
+    """A few batches through each member, their mean, calibrated."""
     networks = [_network(method.recipe, seed) for seed in range(method.members)]
-    batches = Batches(images, networks[0].normalisation, _CPU)
+    batches = Batches(_IMAGES, networks[0].normalisation, _CPU)
     index = np.arange(_PREDICTED)
 
-    def pooled() -> FloatArray:
-        return mean_over_members(
-            [
-                log_probs(
-                    network, batches, index, passes=method.passes, batch=_PREDICT_BATCH, seed=0
-                )
-                for network in networks
-            ]
-        )
+    predict = partial(
+        log_probs, batches=batches, index=index, passes=method.passes, batch=_PREDICT_BATCH, seed=0
+    )
+
+    def mean() -> FloatArray:
+        return mean_over_members([predict(network) for network in networks])
 
     calibrate: Calibration = lambda log_probs: log_probs  # noqa: E731
     if method.calibrator is not None:
-        calibrate = registry.calibrators()[method.calibrator].fit(pooled(), labels[index])
+        calibrate = registry.calibrators()[method.calibrator].fit(mean(), _LABELS)
 
     def work(now: Clock) -> float:
         started = now()
-        calibrate(pooled())
+        calibrate(mean())
         return now() - started
 
     return work
 
 
-def _bare_prediction(network: nn.Module, images: Pixels) -> Work:
-    pixels = _pixels(images[:_PREDICTED])
-
-    def work(now: Clock) -> float:
-        network.eval()
-        started = now()
-        with torch.inference_mode():
-            parts = torch.split(pixels, _PREDICT_BATCH)
-            torch.cat([_logits(network, part).log_softmax(-1) for part in parts]).numpy()
-        return now() - started
-
-    return work
+def _bare_prediction(network: nn.Module) -> Work:
+    return _by_batches(network, lambda part: _logits(network, part).log_softmax(-1))
 
 
-def _bare_passes(method: Method, images: Pixels) -> Work:
+def _bare_passes(method: Method) -> Work:
     """Stochastic passes on the features of each batch, as one would write them with torch."""
     network = _network(method.recipe)
     weight, bias = network.weight[0], network.bias[0]
-    pixels = _pixels(images[:_PREDICTED])
+
+    def predict(part: Tensor) -> Tensor:
+        features = network.trunk(part).unsqueeze(1).expand(-1, method.passes, -1)
+        hidden = nn.functional.dropout(features, method.recipe.dropout)
+        return nn.functional.linear(hidden, weight, bias).softmax(-1).mean(1).log()
+
+    return _by_batches(network, predict)
+
+
+def _by_batches(network: nn.Module, predict: Callable[[Tensor], Tensor]) -> Work:
+    pixels = _pixels(_PREDICTED)
 
     def work(now: Clock) -> float:
         network.eval()
         started = now()
         with torch.inference_mode():
-            pooled = []
-            for part in torch.split(pixels, _PREDICT_BATCH):
-                features = network.trunk(part).unsqueeze(1).expand(-1, method.passes, -1)
-                hidden = nn.functional.dropout(features, method.recipe.dropout)
-                pooled.append(nn.functional.linear(hidden, weight, bias).softmax(-1).mean(1).log())
-            torch.cat(pooled).numpy()
+            torch.cat([predict(part) for part in torch.split(pixels, _PREDICT_BATCH)]).numpy()
         return now() - started
 
     return work
@@ -345,9 +309,11 @@ def _plain_network() -> nn.Module:
     return network.to(memory_format=torch.channels_last)
 
 
-def _pixels(images: Pixels) -> Tensor:
-    """The images as floats, in memory like those of the engine."""
-    return (torch.from_numpy(images).float() / 255).contiguous(memory_format=torch.channels_last)
+def _pixels(number: int) -> Tensor:
+    """So many images as floats, in memory like those of the engine."""
+    return (torch.from_numpy(_IMAGES[:number]).float() / 255).contiguous(
+        memory_format=torch.channels_last
+    )
 
 
 def _logits(network: nn.Module, images: Tensor) -> Tensor:

@@ -5,19 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-Verdict = Literal[
-    "identical", "unchanged", "improved", "holds", "regressed", "broken", "not compared"
-]
-"""``identical``: to the last bit. ``broken`` is an invariant's ``regressed``."""
+from benchmark.report.markdown import bullets, escape_markdown, markdown_table
 
-Kind = Literal["score", "invariant", "throughput"]
+Verdict = Literal["identical", "unchanged", "improved", "regressed", "not compared"]
+"""``identical``: to the last bit; of a measure: to the last digit that the baseline states."""
+
+Kind = Literal["score", "engine", "throughput"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-
-FAILS: tuple[Verdict, ...] = ("regressed", "broken")
 
 REMEDY = (
     "What to do: if the change was not meant, mend it; each line above names what to look at. If "
@@ -31,7 +29,7 @@ class Row:
     """One comparison.
 
     Attributes:
-        kind: ``score``, ``invariant`` or ``throughput``.
+        kind: ``score``, ``engine`` or ``throughput``.
         what: what was compared, in words.
         old: the baseline's value.
         new: the value now.
@@ -70,43 +68,34 @@ class Report:
     rows: Sequence[Row]
     notes: Sequence[str] = ()
 
-    @property
-    def worse(self) -> list[Row]:
-        """What regressed or broke."""
-        return [row for row in self.rows if row.verdict in FAILS]
-
-    @property
-    def missing(self) -> list[Row]:
-        """What could not be compared."""
-        return [row for row in self.rows if row.verdict == "not compared"]
+    def of(self, verdict: Verdict) -> list[Row]:
+        """The rows of a verdict."""
+        return [row for row in self.rows if row.verdict == verdict]
 
     @property
     def exit_code(self) -> int:
         """0: nothing got worse; 1: something did; 2: something could not be compared."""
-        if self.worse:
+        if self.of("regressed"):
             return 1
-        if self.missing:
-            return 2
         # Nothing to compare is not a pass.
-        return 0 if {row.kind for row in self.rows} == set(KINDS) else 2
+        complete = {row.kind for row in self.rows} == set(KINDS)
+        return 0 if complete and not self.of("not compared") else 2
 
     @property
     def headline(self) -> str:
         """The verdict on the whole in one sentence."""
-        failed, missing = self.worse, self.missing
-        better = [row for row in self.rows if row.verdict == "improved"]
+        failed, missing = len(self.of("regressed")), len(self.of("not compared"))
+        better, number = len(self.of("improved")), len(self.rows)
         if failed:
-            text = f"REGRESSION: {len(failed)} of {len(self.rows)} comparisons"
+            text = f"REGRESSION: {failed} of {number} comparisons"
+            text += f"; {missing} could not be made" if missing else ""
         elif self.exit_code == 2:
-            text = f"CANNOT COMPARE: {len(missing)} of {len(self.rows)} comparisons"
+            text = f"CANNOT COMPARE: {missing} of {number} comparisons"
         else:
-            text = f"PASS: {len(self.rows)} comparisons, none worse than the baseline"
+            text = f"PASS: {number} comparisons, none worse than the baseline"
             changed = sum(r.kind == "score" and r.verdict != "identical" for r in self.rows)
-            if changed:
-                text += f", but {changed} scores are of predictions that changed"
-        if failed and missing:
-            text += f"; {len(missing)} could not be made"
-        return text + (f"; {len(better)} improved" if better else "")
+            text += f", but {changed} scores are of predictions that changed" if changed else ""
+        return text + (f"; {better} improved" if better else "")
 
     def render(self, form: Literal["table", "json", "markdown"]) -> str:
         """The report as text."""
@@ -117,58 +106,45 @@ class Report:
     @property
     def _named(self) -> list[str]:
         """What failed, could not be compared or improved: what, and why."""
-        listed = [
-            row
-            for v in (*FAILS, "not compared", "improved")
-            for row in self.rows
-            if row.verdict == v
-        ]
+        verdicts: tuple[Verdict, ...] = ("regressed", "not compared", "improved")
+        listed = [row for verdict in verdicts for row in self.of(verdict)]
+        listed += [row for row in self.of("unchanged") if row.kind == "engine"]
         return [f"{row.verdict}: {row.what}: {_change(row)}{row.note}" for row in listed]
 
     def _table(self) -> str:
-        header = _HEADER
-        lines = [header, *(_cells(row) for row in self.rows)]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+        lines = [_HEADER, *(_cells(row) for row in self.rows)]
+        widths = [max(map(len, column)) for column in zip(*lines)]
         text = []
-        for line in lines:
-            padded = [line[0].ljust(widths[0])]
-            padded += [cell.rjust(width) for cell, width in zip(line[1:-1], widths[1:-1])]
-            text.append("  ".join([*padded, line[-1]]).rstrip())
-        body = ["\n".join(text), *self.notes, self.headline, *self._named]
-        return "\n".join(body + ([REMEDY] if self.exit_code else []))
+        for first, *numbers, last in lines:
+            padded = [cell.rjust(width) for cell, width in zip(numbers, widths[1:])]
+            text.append("  ".join([first.ljust(widths[0]), *padded, last]).rstrip())
+        remedy = [REMEDY] if self.exit_code else []
+        return "\n".join([*text, *self.notes, self.headline, *self._named, *remedy])
 
     def _markdown(self) -> str:
-        def escape(text: str) -> str:
-            return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
-
-        lines = [f"## Guard: {escape(self.headline)}", ""]
-        lines += [f"- {escape(name)}" for name in self._named]
-        if self.exit_code:
-            lines += ["", REMEDY]
-        lines += ["", *(escape(note) + "\n" for note in self.notes)]
-        lines += ["<details><summary>All comparisons</summary>", ""]
-        lines += [f"| {' | '.join(_HEADER)} |", "|---|--:|--:|--:|--:|---|"]
+        rows = []
         for row in self.rows:
-            cells = [escape(cell) for cell in _cells(row)]
-            if row.verdict in (*FAILS, "not compared"):
-                cells[-1] = f"**{cells[-1]}**"
-            lines.append(f"| {' | '.join(cells)} |")
-        return "\n".join([*lines, "", "</details>"])
+            *cells, verdict = map(escape_markdown, _cells(row))
+            bold = "**" if verdict in ("regressed", "not compared") else ""
+            rows.append([*cells, f"{bold}{verdict}{bold}"])
+        parts = [f"## Guard: {escape_markdown(self.headline)}", bullets(self._named)]
+        parts += [REMEDY] if self.exit_code else []
+        parts += map(escape_markdown, self.notes)
+        parts += ["<details><summary>All comparisons</summary>"]
+        parts += [markdown_table(_HEADER, rows, left=(0, len(_HEADER) - 1)), "</details>"]
+        return "\n\n".join(filter(None, parts))
 
     def _json(self) -> str:
         def plain(value: Any) -> Any:
             return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
-        rows = [
-            {k: plain(v) for k, v in (dataclasses.asdict(r) | {"difference": r.difference}).items()}
-            for r in self.rows
-        ]
-        content: Mapping[str, Any] = {
+        rows = [dataclasses.asdict(row) | {"difference": row.difference} for row in self.rows]
+        content = {
             "headline": self.headline,
             "exit_code": self.exit_code,
             "notes": list(self.notes),
             "what_to_do": REMEDY if self.exit_code else "",
-            "rows": rows,
+            "rows": [{name: plain(value) for name, value in row.items()} for row in rows],
         }
         return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
 
@@ -176,16 +152,18 @@ class Report:
 _HEADER = ("what", "old", "new", "difference", "least", "verdict")
 
 
-def _number(value: float | None, sign: bool = False) -> str:
-    return "" if value is None else f"{value:{'+' if sign else ''}.4f}"
-
-
-def _cells(row: Row) -> tuple[str, str, str, str, str, str]:
-    difference, least = _number(row.difference, sign=True), _number(row.least)
-    if row.kind == "throughput":
-        difference = "" if row.difference is None else f"{row.difference:+.1%}"
-        least = "" if row.least is None else f"{row.least:.1%}"
-    return row.what, _number(row.old), _number(row.new), difference, least, row.verdict
+def _cells(row: Row) -> tuple[str, ...]:
+    relative = ".1%" if row.kind == "throughput" else ".4f"
+    shown = [
+        "" if value is None else format(value, form)
+        for value, form in (
+            (row.old, ".4f"),
+            (row.new, ".4f"),
+            (row.difference, f"+{relative}"),
+            (row.least, relative),
+        )
+    ]
+    return (row.what, *shown, row.verdict)
 
 
 def _change(row: Row) -> str:

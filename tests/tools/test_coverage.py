@@ -1,4 +1,4 @@
-"""A short version of the coverage simulation; the long one is ``python -m benchmark.coverage``."""
+"""A short version of the coverage simulation; the long one is ``python -m tools.coverage``."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmark.coverage import Cell, Model
 from scipy import stats as distributions
 
-from benchmark import coverage
+from benchmark.measures.declared import metrics
+from tools import coverage
+from tools.coverage import Cell, Model
 
 SETS = 50
 
@@ -26,7 +27,7 @@ def test_true_values_are_those_of_a_large_draw(cell: Cell) -> None:
     samples, _ = coverage.draw(large, models, np.random.default_rng(0))
     for model, method in zip(models, coverage.METHODS):
         for name in coverage.MEASURES:
-            found = coverage.METRICS[name].value(samples[method][0])
+            found = metrics()[name].value(samples[method][0])
             assert found == pytest.approx(model.truth[name], abs=0.007), (method, name)
         assert model.truth["accuracy"] == pytest.approx(cell.accuracy, abs=1e-4)
         assert model.truth["ece"] == pytest.approx(model.side.ece, abs=1e-3)
@@ -79,5 +80,5 @@ def test_the_table_is_resumed_and_written(tmp_path: Path, monkeypatch: pytest.Mo
     assert "| 350 | 0.9 | images | 4 | 0.000 / 0.000 |" in text
     assert coverage.collect(cell, tmp_path)["cover ece a"] <= 2
     assert "\n`accuracy`, `nll`, `brier`, `ece`. Not simulated:\n`balanced_accuracy`, `auc`" in text
-    committed = (Path(__file__).parents[1] / "docs" / "coverage.md").read_text()
+    committed = (Path(__file__).parents[2] / "docs" / "coverage.md").read_text()
     assert committed.partition("\n| scenario")[0] == text.partition("\n| scenario")[0]
