@@ -90,6 +90,7 @@ def regenerate(
         {"command": "; ".join(listing.commands), **content.environment},
         reference,
         alpha,
+        REFERENCE,
     )
     return Leaderboard(tables, scores, content.costs, content.missing)
 

@@ -122,7 +122,17 @@ def evaluate(
     with _writing(folder):
         _write_scores(folder / "scores.csv", scores)
         no_costs = pd.DataFrame()
-        report.write(folder, tables, predictions, no_costs, definitions, provenance, against, alpha)
+        report.write(
+            folder,
+            tables,
+            predictions,
+            no_costs,
+            definitions,
+            provenance,
+            against,
+            alpha,
+            REFERENCE,
+        )
     images = len(predictions[0].labels)
     return Evaluation(methods, images, against, alpha, tables, unused, folder)
 

@@ -27,8 +27,9 @@ def write(
     costs: pd.DataFrame,
     methods: Sequence[Mapping[str, Any]],
     provenance: Mapping[str, str],
-    against: str = "cross-entropy",
+    against: str,
     alpha: float = 0.05,
+    cost_reference: str = "",
 ) -> list[Path]:
     """Write ``leaderboard.md``, ``.csv``, ``.tex``, ``figures/`` and ``report.html``.
 
@@ -43,6 +44,8 @@ def write(
         provenance: how it was made, shown in this order; ``command`` as code.
         against: the reference of the paired differences.
         alpha: one minus the coverage of the intervals.
+        cost_reference: what costs are compared to, wherever it was run; elsewhere, and by default,
+            it is ``against``.
 
     Returns:
         The files written, in a fixed order.
@@ -53,7 +56,7 @@ def write(
     from benchmark.report.tables import FILES
 
     folder.mkdir(parents=True, exist_ok=True)
-    boards = make_boards(tables, costs, against, alpha)
+    boards = make_boards(tables, costs, against, alpha, cost_reference)
     written = []
     for name, make in FILES.items():
         written.append(_put(folder / name, make(boards, tables).encode()))

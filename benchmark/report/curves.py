@@ -9,10 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from benchmark.api import FloatArray, Predictions
+from benchmark.api import BlockKey, FloatArray, Predictions
 from benchmark.measures.bins import equal_width_bins
 from benchmark.measures.declared import metrics
-from benchmark.report.board import Block
 from benchmark.statistics.blocks import join_folds, ordered
 
 BoolArray = npt.NDArray[np.bool_]
@@ -45,11 +44,11 @@ class Reliability:
         return (self.accuracy < self.low - tolerance) | (self.accuracy > self.high + tolerance)
 
 
-def by_method(predictions: Sequence[Predictions], block: Block) -> dict[str, list[Predictions]]:
+def by_method(predictions: Sequence[Predictions], block: BlockKey) -> dict[str, list[Predictions]]:
     """The replicates of each method of a block, in a fixed order."""
     found: dict[str, list[Predictions]] = {}
     for p in ordered(predictions):
-        if p.origin.block == (block.preset, block.dataset, block.backbone, block.folds):
+        if p.origin.block == block:
             found.setdefault(p.origin.method, []).append(p)
     return found
 

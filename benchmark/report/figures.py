@@ -124,7 +124,7 @@ def reliability(board: Board, found: Mapping[str, Sequence[Predictions]]) -> Dra
     )
     many = [m for m in methods if binned[m].outside.any()]
     return Drawing(
-        name=f"reliability--{board.block.file_name}",
+        name=f"reliability--{board.file_name}",
         title="Reliability diagrams",
         caption="Where the points lie on the diagonal, confidence is honest: of the images "
         "predicted with 80 % confidence, 80 % are right. Below the diagonal the method is "
@@ -202,7 +202,7 @@ def intervals(board: Board) -> Drawing | None:
             unit = " %" if q.printed_unit == "%" else ""
             said.append(f"lowest {q.short}: {best.method} ({value}{sign}{unit})")
     return Drawing(
-        name=f"intervals--{board.block.file_name}",
+        name=f"intervals--{board.file_name}",
         title="Calibration error and likelihood with intervals",
         caption="Each dot is the value in the leaderboard, each line its "
         f"{board.coverage} interval, for other test images of the same kind, {board.covers}; "
@@ -336,7 +336,7 @@ def _cost(board: Board, hardware: str, points: Sequence[tuple[Row, float, Value]
     suffix = [hardware] if len(board.hardware) > 1 else []
     return Drawing(
         name="--".join(
-            ["ece-cost", board.block.file_name, *(file_name(h) for h in suffix)],
+            ["ece-cost", board.file_name, *(file_name(h) for h in suffix)],
         ),
         title="Calibration error against training cost" + "".join(f" ({h})" for h in suffix),
         caption="No method was found to be both cheaper and better calibrated than one on the "
@@ -451,7 +451,7 @@ def heads(board: Board) -> Drawing | None:
     said = "; ".join(f"{n} heads {number(v.value * 100, board.digits('ece'))} %"
                      for n, v in sorted(ece.items()))  # fmt: skip
     return Drawing(
-        name=f"heads--{board.block.file_name}",
+        name=f"heads--{board.file_name}",
         title="How many heads?",
         caption="Calibration error and likelihood of multi-head methods against the number of "
         f"heads, with {board.coverage} intervals. Intervals of two methods may overlap although "
@@ -502,7 +502,7 @@ def risk_coverage(board: Board, found: Mapping[str, Sequence[Predictions]]) -> D
     half = {m: float(np.interp(0.5, *lines[m])) for m in methods}
     best = min(methods, key=lambda m: half[m])
     return Drawing(
-        name=f"risk-coverage--{board.block.file_name}",
+        name=f"risk-coverage--{board.file_name}",
         title="Error rate when only confident predictions are kept",
         caption="Keep the most confident share of the images (to the left: fewer) and count the "
         "errors among them. A lower curve means that confidence tells right from wrong; whether "
@@ -552,7 +552,7 @@ def replicate_ranks(board: Board, found: Mapping[str, Sequence[Predictions]]) ->
     )
     return _critical(
         scores,
-        name=f"critical-differences--{board.block.file_name}",
+        name=f"critical-differences--{board.file_name}",
         title="Critical differences over the replicates",
         over=f"{count} replicates",
         alpha=board.alpha,
@@ -566,7 +566,7 @@ def block_ranks(boards: Sequence[Board]) -> Drawing | None:
     for metric in ranked():
         frame = pd.DataFrame(
             {
-                board.block.title: {
+                board.title: {
                     r.method: r.values[metric].value for r in board.rows if metric in r.values
                 }
                 for board in boards

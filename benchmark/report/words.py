@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Iterable
 
-from benchmark.api import Metric, Quantity, require
+from benchmark.api import Quantity, require
 from benchmark.measures.declared import quantities
 from benchmark.statistics import tables as stats
 
@@ -48,11 +48,6 @@ def column_head(name: str) -> str:
     """Head of a column: short name, unit and the arrow of the better direction."""
     q = quantity(name)
     return " ".join(part for part in (q.short, q.printed_unit, ARROWS[q.direction]) if part)
-
-
-def main_metrics() -> tuple[str, ...]:
-    """The metrics of the short tables."""
-    return tuple(q.name for q in quantities().values() if isinstance(q, Metric) and q.main)
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:

@@ -3,8 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from benchmark.api import Origin, Predictions
-from benchmark.report.board import Block
+from benchmark.api import BlockKey, Origin, Predictions
 from benchmark.report.curves import by_method, reliability, replicate_scores, risk_coverage
 
 
@@ -89,5 +88,5 @@ def test_replicate_scores_keep_common_replicates():
 def test_by_method_takes_its_block_alone():
     folds = ("2/3", "10/3", "1/3", "3/3", "1/5", "official", "draw-0")
     all_of_them = [make([0.8], [1], f) for f in folds]
-    found = by_method(all_of_them, Block("p", "d", "b", "3 folds"))
+    found = by_method(all_of_them, BlockKey("p", "d", "b", "3 folds"))
     assert [p.origin.fold for p in found["m"]] == ["1/3", "2/3", "3/3", "10/3"]

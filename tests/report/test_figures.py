@@ -40,7 +40,7 @@ def kinds(drawings):
 def test_every_figure_is_drawn(few):
     drawings = draw_block(few.boards[0], few.predictions)
     assert kinds(drawings) == KINDS
-    suffix = few.boards[0].block.file_name
+    suffix = few.boards[0].file_name
     assert all(d.name.endswith(f"--{suffix}") for d in drawings)
     assert all(d.title and d.caption and d.alt for d in drawings)
 

@@ -1,11 +1,12 @@
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pandas as pd
 
 from benchmark.report import write
 
-from .conftest import ATTACK, material
+from .conftest import ATTACK, material, write_all
 
 
 def test_the_files_are_those_that_are_told(report):
@@ -18,8 +19,8 @@ def test_the_files_are_those_that_are_told(report):
 
 
 def test_written_again_byte_for_byte(report, few, tmp_path):
-    shuffled = few.predictions[::-1], few.costs.iloc[::-1]
-    again = write(tmp_path, few.tables, *shuffled, few.methods, few.provenance)
+    shuffled = {"predictions": few.predictions[::-1], "costs": few.costs.iloc[::-1]}
+    again = write_all(tmp_path, SimpleNamespace(**{**vars(few), **shuffled}))
     assert len(again) == len(report.files)
     for a, b in zip(again, report.files, strict=True):
         assert a.read_bytes() == b.read_bytes(), a.name
@@ -31,14 +32,14 @@ def test_figures_of_an_earlier_report_go_and_nothing_else(tmp_path):
     kept = stale.with_name("my-own--figure.svg")
     stale.touch(), kept.touch()
     one = material(("cross-entropy",), images=60, blocks=(("d", 3, 0.0),))
-    write(tmp_path, one.tables, one.predictions, one.costs, [], {})
+    write(tmp_path, one.tables, one.predictions, one.costs, [], {}, "cross-entropy")
     assert not stale.exists()
     assert kept.exists()
 
 
 def test_without_costs_and_definitions(tmp_path):
     few = material(("cross-entropy", "mhml-4"), images=60, blocks=(("d", 3, 0.0),))
-    write(tmp_path, few.tables, few.predictions, pd.DataFrame(), [], {})
+    write(tmp_path, few.tables, few.predictions, pd.DataFrame(), [], {}, "cross-entropy")
     page = (tmp_path / "report.html").read_text()
     assert "mhml-4" in page
     assert "ratio to" not in page
