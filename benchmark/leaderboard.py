@@ -91,6 +91,7 @@ def regenerate(
         reference,
         alpha,
         REFERENCE,
+        scores,
     )
     return Leaderboard(tables, scores, content.costs, content.missing)
 

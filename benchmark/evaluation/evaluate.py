@@ -123,16 +123,9 @@ def evaluate(
         _write_scores(folder / "scores.csv", scores)
         no_costs = pd.DataFrame()
         report.write(
-            folder,
-            tables,
-            predictions,
-            no_costs,
-            definitions,
-            provenance,
-            against,
-            alpha,
-            REFERENCE,
-        )
+            folder, tables, predictions, no_costs, definitions, provenance, against, alpha,
+            REFERENCE, scores,
+        )  # fmt: skip
     images = len(predictions[0].labels)
     return Evaluation(methods, images, against, alpha, tables, unused, folder)
 

@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 
 from benchmark.report import sentences
 from benchmark.report.board import Board, Column, Cost, Row, Value
-from benchmark.report.drawing import Drawing
+from benchmark.report.figures import Drawing
 from benchmark.report.tables import chance_cell, details, name_cell
 from benchmark.report.words import (
     SAME_TIME,
@@ -60,7 +60,7 @@ def render(
     used_in_the_page = (
         bar, breakable, chance_cell, data_uri, details, facts, floor_sentence, interval, labelled,
         letter_ranges, linked, name_cell, number, p_equation, sentences.ratio_note,
-        sentences.subtitle, sortable,
+        sentences.subtitle, size, sortable,
     )  # fmt: skip
     environment.globals |= {function.__name__: function for function in used_in_the_page}
     style, script = (
@@ -219,3 +219,10 @@ def labelled(key: str) -> str:
 def data_uri(drawing: Drawing) -> str:
     """The picture itself in the place of an address."""
     return "data:image/svg+xml;base64," + base64.b64encode(drawing.svg).decode()
+
+
+def size(drawing: Drawing) -> list[int]:
+    """Width and height of a picture on the page, in pixels: 120 an inch, of 72 points."""
+    points = re.search(rb'width="([\d.]+)pt" height="([\d.]+)pt"', drawing.svg)
+    assert points
+    return [round(float(length) * 120 / 72) for length in points.groups()]
