@@ -422,13 +422,13 @@ def _charged(costs: pd.DataFrame, reference: str) -> dict[str, dict[tuple[str, s
         return charged
     known = costs.dropna(subset=["value"])
     for (metric, hardware), part in known.groupby(["metric", "hardware"]):
-        wide = part.pivot_table(index=["fold", "seed"], columns="method", values="value")
-        for method, paid in wide.items():
-            ratio = NAN
-            if reference in wide:
-                both = paid.notna() & wide[reference].notna()
-                base = float(wide[reference][both].mean())
-                ratio = float(paid[both].mean()) / base if base else NAN
-            cost = Cost(float(paid.mean()), ratio)
+        wide = part.pivot(index=["fold", "seed"], columns="method", values="value")
+        ratios = dict.fromkeys(wide, NAN)
+        if reference in wide:
+            both = wide[wide[reference].notna()]
+            bases = both.notna().mul(both[reference], axis=0).where(both.notna()).mean()
+            ratios = (both.mean() / bases.where(bases != 0)).to_dict()
+        for method, mean in wide.mean().items():
+            cost = Cost(float(mean), float(ratios[method]))
             charged.setdefault(str(method), {})[str(metric), str(hardware)] = cost
     return charged

@@ -1,3 +1,4 @@
+import dataclasses
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -61,3 +62,15 @@ def test_importing_the_report_is_light():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )  # fmt: skip
     assert said.stdout == "[]\n"
+
+
+def test_without_a_complete_method_the_notes_are_all_there_is(tmp_path, few):
+    nothing = {
+        name: getattr(few.tables, name).iloc[:0]
+        for name in ("values", "ranks", "pairs", "overall", "mean_ranks")
+    }
+    tables = dataclasses.replace(few.tables, **nothing, notes=("focal is missing.",))
+    write(tmp_path, tables, few.predictions, few.costs, [], {}, "cross-entropy")
+    text = (tmp_path / "leaderboard.md").read_text()
+    assert text == "# Leaderboard\n\n## Small print\n\n- focal is missing.\n"
+    assert "focal is missing." in (tmp_path / "report.html").read_text()
