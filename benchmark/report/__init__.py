@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from benchmark.report.board import Board
-    from benchmark.report.drawing import Drawing
+    from benchmark.report.figures import Drawing
     from benchmark.statistics import Tables
 
 __all__ = ["write"]
@@ -29,6 +29,7 @@ def write(
     provenance: Mapping[str, str],
     against: str = "cross-entropy",
     alpha: float = 0.05,
+    scores: pd.DataFrame | None = None,
 ) -> list[Path]:
     """Write ``leaderboard.md``, ``.csv``, ``.tex``, ``figures/`` and ``report.html``.
 
@@ -43,6 +44,7 @@ def write(
         provenance: how it was made, shown in this order; ``command`` as code.
         against: the reference of the paired differences.
         alpha: one minus the coverage of the intervals.
+        scores: tidy scores of all replicates; measured again where they are not given.
 
     Returns:
         The files written, in a fixed order.
@@ -58,14 +60,17 @@ def write(
     for name, make in FILES.items():
         written.append(_put(folder / name, make(boards, tables).encode()))
     drawn: dict[Board | None, list[Drawing]] = {
-        board: figures.draw_block(board, predictions) for board in boards
+        board: figures.draw_block(board, predictions, scores=scores, definitions=methods)
+        for board in boards
     }
     drawn[None] = figures.draw_overall(boards)
     pictures = [d for part in drawn.values() for d in part]
+    digests = figures.render(pictures, folder / "figures")
     _remove_others(folder / "figures", {d.name for d in pictures})
     for drawing in pictures:
         written.append(_put(folder / "figures" / f"{drawing.name}.png", drawing.png))
         written.append(_put(folder / "figures" / f"{drawing.name}.svg", drawing.svg))
+    written.append(_put(folder / "figures" / figures.DIGESTS, digests))
     html = page.render(boards, tables, methods, provenance, drawn)
     written.append(_put(folder / "report.html", html.encode()))
     return written

@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 
 from benchmark.api import Quantity
 from benchmark.report.board import Board, Cost, Row, Value
-from benchmark.report.drawing import Drawing
+from benchmark.report.figures import Drawing
 from benchmark.report.tables import (
     chance_cell,
     details,

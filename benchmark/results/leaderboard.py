@@ -153,6 +153,7 @@ def regenerate(
         {"command": "; ".join(listing.commands), **content.environment},
         reference,
         alpha,
+        scores,
     )
     return content.missing
 

@@ -12,7 +12,7 @@ def test_the_files_are_those_that_are_told(report):
     names = [f.relative_to(report.folder).as_posix() for f in report.files]
     assert names[:3] == ["leaderboard.md", "leaderboard.csv", "leaderboard.tex"]
     assert names[-1] == "report.html"
-    assert len(names) == len(set(names)) == 4 + 2 * 13
+    assert len(names) == len(set(names)) == 5 + 2 * 13
     on_disk = sorted(p for p in report.folder.rglob("*") if p.is_file())
     assert on_disk == sorted(report.files)
 
