@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +12,6 @@ import pandas as pd
 
 from benchmark.api import BlockKey, FloatArray, Predictions, fold_scheme
 from benchmark.measures.bins import equal_width_bins
-from benchmark.measures.declared import metrics
 from benchmark.report.board import Row, Value
 from benchmark.report.words import ARROWS, quantity
 from benchmark.statistics.blocks import join_folds, ordered
@@ -79,15 +78,21 @@ def measured(rows: Sequence[Row], metric: str) -> Measured:
     """A metric of some methods with its intervals and noise floors."""
     q = quantity(metric)
     values = [row.values.get(metric, Value()) for row in rows]
-    ends = np.array([(v.value, v.low, v.high, v.floor_high) for v in values]).reshape(-1, 4)
     percent = q.printed_unit == "%"
+
+    def printed(name: str) -> FloatArray:
+        return np.array([getattr(value, name) for value in values], float) * q.scale
+
     return Measured(
         q.short,
         f"{q.short}{', %' if percent else ''} {ARROWS[q.direction]}",
         q.better,
         percent,
         q.unit == "nats",
-        *(ends * q.scale).T,
+        printed("value"),
+        printed("low"),
+        printed("high"),
+        printed("floor_high"),
         np.array([v.inside_floor for v in values], bool),
     )
 
@@ -151,16 +156,6 @@ def risk_coverage(joined: Sequence[Predictions]) -> tuple[FloatArray, FloatArray
         kept = (np.arange(len(wrong)) + 1)[last]
         curves.append(np.interp(grid, kept / len(wrong), np.cumsum(wrong)[last] / kept))
     return grid, np.mean(curves, axis=0)
-
-
-def measure(replicates: Mapping[str, Sequence[Predictions]], names: Sequence[str]) -> pd.DataFrame:
-    """Tidy scores of replicates, for where nobody has measured them yet."""
-    return pd.DataFrame(
-        asdict(p.origin) | {"metric": name, "value": metrics()[name].value(p)}
-        for listed in replicates.values()
-        for p in listed
-        for name in names
-    )
 
 
 def replicate_scores(

@@ -5,6 +5,7 @@ Colours are seaborn's colour-blind palette; shape or position always says the sa
 
 from __future__ import annotations
 
+import gc
 import io
 import math
 import re
@@ -67,10 +68,16 @@ _STYLE = {
 @contextmanager
 def style() -> Iterator[None]:
     """The look of all figures, for as long as they are drawn."""
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
-        # A name in a script that DejaVu lacks is drawn as boxes; that is no reason to stop.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        yield
+    collecting = gc.isenabled()
+    gc.disable()  # a figure is very many objects: to walk through them takes a tenth of the time
+    try:
+        with mpl.rc_context(_STYLE), warnings.catch_warnings():
+            # A name in a script that DejaVu lacks is drawn as boxes; that is no reason to stop.
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")
+            yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def paint(picture: str, values: Mapping[str, Any]) -> Figure:
@@ -81,31 +88,21 @@ def paint(picture: str, values: Mapping[str, Any]) -> Figure:
 
 def render(figure: Figure) -> tuple[bytes, bytes]:
     """A figure as PNG and as SVG, without dates and versions."""
-    files = []
-    # In this order: a layout that has been made once comes out a hair different the second time.
-    for form, left_out in (("png", ("Software",)), ("svg", ("Date", "Creator"))):
-        stream = io.BytesIO()
-        with style():
-            figure.savefig(stream, format=form, metadata=dict.fromkeys(left_out), dpi=_DPI)
-        files.append(stream.getvalue())
-    return files[0], files[1]
+    png, svg = io.BytesIO(), io.BytesIO()
+    with style():  # in this order: a layout comes out a hair different the second time
+        figure.savefig(png, format="png", metadata={"Software": None}, dpi=_DPI)
+        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None}, dpi=_DPI)
+    return png.getvalue(), svg.getvalue()
 
 
 # --- pictures --------------------------------------------------------------------------------
 
 
-def diagrams(
+def _diagrams(
     methods: Sequence[str], binned: Sequence[Reliability], notes: Sequence[str], coverage: str
 ) -> Figure:
-    """Reliability diagrams, one panel a method, with the band of perfect calibration.
-
-    Args:
-        methods: their names.
-        binned: their points.
-        notes: what is printed into each panel.
-        coverage: of the band, as ``95 %``.
-    """
-    figure, grid, titles = panels(methods, ratio=1.3)
+    """Reliability diagrams, one panel a method, with the band of perfect calibration."""
+    figure, grid, titles = _panels(methods, ratio=1.3)
     largest = max(float(r.share.max()) for r in binned)
     for i, place in enumerate(_places(grid, len(methods))):
         inner = place.subgridspec(2, 1, height_ratios=(4, 1), hspace=0.06)
@@ -122,11 +119,11 @@ def diagrams(
             below.set_ylabel("Images", rotation=0, ha="right", va="center", labelpad=4, fontsize=8)
         if last:
             below.set_xlabel("Confidence, %")
-    legend(
+    _legend(
         figure,
-        patch(BAND, f"expected under perfect calibration ({coverage} of cases)"),
-        dot(BLUE, "o", "inside"),
-        dot(ORANGE, "D", "outside"),
+        _patch(BAND, f"expected under perfect calibration ({coverage} of cases)"),
+        _dot(BLUE, "o", "inside"),
+        _dot(ORANGE, "D", "outside"),
     )
     return figure
 
@@ -143,25 +140,18 @@ def _reliability_panel(main: Axes, below: Axes, r: Reliability) -> None:
                       mec="white", mew=0.5, zorder=3, clip_on=False)  # fmt: skip
     below.bar(left, r.share, widths, align="edge", color=GREY, ec="white", lw=0.4)
     for ax in (main, below):
-        share_axis(ax)
+        _share_axis(ax)
         sns.despine(ax=ax)
     main.set_ylim(0, 1)
     main.set_yticks([0, 0.5, 1], ["0", "50", "100"])
     below.set_yticks([])
 
 
-def forest(
+def _forest(
     methods: Sequence[str], reference: str, coverage: str, metrics: Sequence[Measured]
 ) -> Figure:
-    """Values with their intervals, one line a method and one panel a metric.
-
-    Args:
-        methods: their names, from the top.
-        reference: the method in bold, with a dashed line at its value.
-        coverage: of the intervals, as ``95 %``.
-        metrics: the values.
-    """
-    figure = new_figure(WIDTH, 1.25 + 0.27 * max(len(methods), 3), layout="constrained")
+    """Values with their intervals, one line a method and one panel a metric."""
+    figure = _new_figure(WIDTH, 1.25 + 0.27 * max(len(methods), 3), layout="constrained")
     axes = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
     is_reference = np.array([m == reference for m in methods])
     for ax, metric in zip(axes, metrics, strict=True):
@@ -170,17 +160,17 @@ def forest(
     for label, bold in zip(axes[0].get_yticklabels(), is_reference, strict=True):
         label.set_fontweight("bold" if bold else "normal")
     axes[0].set_ylim(len(methods) - 0.4, -0.6)
-    handles = [dot(BLUE, "o", f"value with {coverage} interval")]
+    handles = [_dot(BLUE, "o", f"value with {coverage} interval")]
     if any(np.isfinite(m.floor).any() for m in metrics):
         handles += [
-            dot("white", "o", "inside the noise floor", edge=BLUE),
-            patch(BAND, "noise floor: what perfect calibration would score"),
+            _dot("white", "o", "inside the noise floor", edge=BLUE),
+            _patch(BAND, "noise floor: what perfect calibration would score"),
         ]
     if any(np.isfinite(m.value[is_reference]).any() for m in metrics):
-        handles.append(line(GREY, f"value of {shortened(reference, 24)}", dashed=True))
+        handles.append(_line(GREY, f"value of {shortened(reference, 24)}", dashed=True))
     if any(np.isinf(m.value).any() for m in metrics):
-        handles.append(dot(ORANGE, ">", "infinite"))
-    legend(figure, *handles, constrained=True)
+        handles.append(_dot(ORANGE, ">", "infinite"))
+    _legend(figure, *handles, constrained=True)
     return figure
 
 
@@ -226,19 +216,12 @@ def _forest_panel(ax: Axes, m: Measured, is_reference: BoolArray) -> None:
     sns.despine(ax=ax, left=True)
 
 
-def scatter(
+def _scatter(
     methods: Sequence[str], seconds: FloatArray, errors: Measured, front: BoolArray
 ) -> Figure:
-    """A calibration error against training time.
-
-    Args:
-        methods: their names.
-        seconds: ``(n,)`` training time of one replicate.
-        errors: the calibration error of each method.
-        front: ``(n,)`` which of them are on the Pareto front.
-    """
+    """A calibration error against training time."""
     x, y, inside = seconds, errors.value, errors.inside
-    figure = new_figure(WIDTH, max(4.2, 1.3 + 0.19 * len(methods)))
+    figure = _new_figure(WIDTH, max(4.2, 1.3 + 0.19 * len(methods)))
     tall = figure.get_figheight()
     ax = figure.add_axes((0.065, 0.55 / tall, 0.66, 1 - 1.0 / tall))
     wide = x.max() / x.min() > 3
@@ -265,12 +248,12 @@ def scatter(
     sns.despine(ax=ax)
     _labels_beside(ax, methods, x, y, front)
     handles = [
-        dot(ORANGE, "D", "Pareto front of the point values (times within 5 % are equal)"),
-        dot(GREY, "o", "other methods"),
+        _dot(ORANGE, "D", "Pareto front of the point values (times within 5 % are equal)"),
+        _dot(GREY, "o", "other methods"),
     ]
     if inside.any():
-        handles.append(dot("white", "o", "hollow: inside its own noise floor", edge=GREY))
-    legend(figure, *handles)
+        handles.append(_dot("white", "o", "hollow: inside its own noise floor", edge=GREY))
+    _legend(figure, *handles)
     return figure
 
 
@@ -305,21 +288,14 @@ def _spread(wanted: FloatArray, gap: float, low: float, high: float) -> FloatArr
 _SHAPES = ((BLUE, "o"), (ORANGE, "D"), (GREEN, "s"), (PURPLE, "^"))
 
 
-def family(
+def _family(
     xlabel: str,
     members: Mapping[str, Sequence[Number]],
     metrics: Sequence[Mapping[str, Measured]],
     reference: tuple[str, Sequence[float]] | None,
 ) -> Figure:
-    """Metrics against the parameter in which the methods of a family differ.
-
-    Args:
-        xlabel: the parameter in words.
-        members: its values in each family; the first one's noise floors are drawn.
-        metrics: for each metric the values of each family.
-        reference: what a dashed line shows, and at which value in each metric; or None.
-    """
-    figure = new_figure(WIDTH, 3.9, layout="constrained")
+    """Metrics against the parameter in which the methods of a family differ."""
+    figure = _new_figure(WIDTH, 3.9, layout="constrained")
     axes = figure.subplots(1, len(metrics), squeeze=False)[0]
     shapes = dict(zip(members, _SHAPES))
     ticks = sorted({n for numbers in members.values() for n in numbers})
@@ -345,29 +321,21 @@ def family(
             ax.set_ylim(bottom=0)
         ax.grid(axis="y", color=GRID, lw=0.7, zorder=-3)
         sns.despine(ax=ax)
-    handles = [dot(colour, marker, f"{name}-N") for name, (colour, marker) in shapes.items()]
+    handles = [_dot(colour, marker, f"{name}-N") for name, (colour, marker) in shapes.items()]
     if reference is not None:
-        handles.append(line(GREY, reference[0], dashed=True))
+        handles.append(_line(GREY, reference[0], dashed=True))
     if any(np.isfinite(m.floor).any() for of_family in metrics for m in of_family.values()):
-        handles += [dot("white", "o", "inside the noise floor", edge=BLUE),
-                    patch(BAND, "noise floor")]  # fmt: skip
-    legend(figure, *handles, constrained=True)
+        handles += [_dot("white", "o", "inside the noise floor", edge=BLUE),
+                    _patch(BAND, "noise floor")]  # fmt: skip
+    _legend(figure, *handles, constrained=True)
     return figure
 
 
-def selective(
+def _selective(
     methods: Sequence[str], coverage: FloatArray, risks: FloatArray, start: float, reference: str
 ) -> Figure:
-    """Error rate among the most confident images, one panel a method over all the others.
-
-    Args:
-        methods: their names.
-        coverage: ``(n,)`` shares of the images that are kept.
-        risks: ``(methods, n)`` error rates among them.
-        start: where the axis of coverage begins.
-        reference: the method that is drawn into every panel, if it is among them.
-    """
-    figure, grid, titles = panels(methods, ratio=0.9)
+    """Error rate among the most confident images, one panel a method over all the others."""
+    figure, grid, titles = _panels(methods, ratio=0.9)
     highest = float(risks[:, len(coverage) // 10 :].max())
     for i, (place, risk) in enumerate(zip(_places(grid, len(methods)), risks, strict=True)):
         ax = figure.add_subplot(place)
@@ -380,7 +348,7 @@ def selective(
         ax.set_ylim(0, max(highest * 1.1, 1e-3))
         ax.yaxis.set_major_locator(MaxNLocator(4))
         ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v * 100:.3g}"))
-        share_axis(ax, start)
+        _share_axis(ax, start)
         first, last = _outer(grid, i, len(methods))
         ax.tick_params(labelbottom=last, labelleft=first)
         if first:
@@ -388,22 +356,17 @@ def selective(
         if last:
             ax.set_xlabel("Images kept, %")
         sns.despine(ax=ax)
-    handles = [line(BLUE, "this method"), patch(BAND, "range of all methods")]
+    handles = [_line(BLUE, "this method"), _patch(BAND, "range of all methods")]
     if reference in methods:
-        handles.insert(1, line(INK, reference, dashed=True))
-    legend(figure, *handles)
+        handles.insert(1, _line(INK, reference, dashed=True))
+    _legend(figure, *handles)
     return figure
 
 
-def critical(ranks: Mapping[str, Mapping[str, Sequence[float]]], alpha: float) -> Figure:
-    """Critical difference diagrams, one below the other.
-
-    Args:
-        ranks: under each diagram's title the ranks of each method, the best method first.
-        alpha: level of the differences.
-    """
+def _critical(ranks: Mapping[str, Mapping[str, Sequence[float]]], alpha: float) -> Figure:
+    """Critical difference diagrams, one below the other."""
     lines = math.ceil(max(map(len, ranks.values())) / 2)
-    figure = new_figure(WIDTH, len(ranks) * (1.15 + 0.19 * lines), layout="constrained")
+    figure = _new_figure(WIDTH, len(ranks) * (1.15 + 0.19 * lines), layout="constrained")
     axes = figure.subplots(len(ranks), 1, squeeze=False)[:, 0]
     for ax, (title, of_method) in zip(axes, ranks.items(), strict=True):
         methods = list(of_method)
@@ -438,29 +401,28 @@ def critical(ranks: Mapping[str, Mapping[str, Sequence[float]]], alpha: float) -
 
 
 _PICTURES: Mapping[str, Callable[..., Figure]] = {
-    f.__name__: f for f in (diagrams, forest, scatter, family, selective, critical)
+    "diagrams": _diagrams,
+    "forest": _forest,
+    "scatter": _scatter,
+    "family": _family,
+    "selective": _selective,
+    "critical": _critical,
 }
 
 # --- parts -----------------------------------------------------------------------------------
 
 
-def new_figure(width: float, height: float, layout: Literal["constrained"] | None = None) -> Figure:
+def _new_figure(
+    width: float, height: float, layout: Literal["constrained"] | None = None
+) -> Figure:
     """An empty figure, unknown to pyplot; sizes in inches."""
     figure = Figure(figsize=(width, height), layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
 
-def panels(methods: Sequence[str], ratio: float) -> tuple[Figure, GridSpec, list[str]]:
-    """A figure for small multiples, with room for a legend, titles and the outer labels.
-
-    Args:
-        methods: one panel each.
-        ratio: height of a panel by its width.
-
-    Returns:
-        The figure, the places of the panels, and their titles.
-    """
+def _panels(methods: Sequence[str], ratio: float) -> tuple[Figure, GridSpec, list[str]]:
+    """A figure for small multiples, with room for a legend, titles and the outer labels."""
     columns = _columns(len(methods))
     lines = math.ceil(len(methods) / columns)
     left, gap = 0.62, 0.16
@@ -470,7 +432,7 @@ def panels(methods: Sequence[str], ratio: float) -> tuple[Figure, GridSpec, list
     high = wide * ratio
     width = max(left + 0.1 + (wide + gap) * columns - gap, 7.2)
     height = 0.35 + lines * (high + title) + 0.5
-    figure = new_figure(width, height)
+    figure = _new_figure(width, height)
     grid = figure.add_gridspec(
         lines, columns, left=left / width,
         right=(left + (wide + gap) * columns - gap) / width,
@@ -501,7 +463,7 @@ def _title(ax: Axes, title: str) -> None:
     ax.set_title(title, loc="left", pad=3, fontweight="bold")
 
 
-def share_axis(ax: Axes, start: float = 0.0) -> None:
+def _share_axis(ax: Axes, start: float = 0.0) -> None:
     """``start`` to 100 %, the outer labels turned inwards so that neighbours do not collide."""
     ax.set_xlim(start, 1)
     ticks = (start, (start + 1) / 2, 1)
@@ -538,7 +500,7 @@ def _wrapped(name: str, width: int) -> str:
     return f"{first}\n{shortened(''.join(rest), width)}"
 
 
-def legend(figure: Figure, *handles: Artist, constrained: bool = False) -> None:
+def _legend(figure: Figure, *handles: Artist, constrained: bool = False) -> None:
     """One line of keys above everything; ``constrained`` where the layout makes room for it."""
     figure.legend(
         handles=handles,
@@ -550,18 +512,18 @@ def legend(figure: Figure, *handles: Artist, constrained: bool = False) -> None:
     )
 
 
-def patch(colour: str, label: str) -> Artist:
+def _patch(colour: str, label: str) -> Artist:
     """A key for an area."""
     return Patch(color=colour, label=label)
 
 
-def dot(colour: str, marker: str, label: str, edge: str | None = None) -> Artist:
+def _dot(colour: str, marker: str, label: str, edge: str | None = None) -> Artist:
     """A key for a point."""
     return Line2D([], [], color=colour, marker=marker, linestyle="", markersize=5.5,
                   markeredgecolor=edge or colour, markeredgewidth=1.2, label=label)  # fmt: skip
 
 
-def line(colour: str, label: str, dashed: bool = False) -> Artist:
+def _line(colour: str, label: str, dashed: bool = False) -> Artist:
     """A key for a line."""
     return Line2D([], [], color=colour, linestyle=(0, (4, 2)) if dashed else "-", linewidth=1.6,
                   label=label)  # fmt: skip

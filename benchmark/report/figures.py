@@ -15,6 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ import joblib
 import numpy as np
 import pandas as pd
 
+from benchmark import statistics
 from benchmark.api import FloatArray, Predictions
 from benchmark.measures.declared import ranked
 from benchmark.report import curves
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
 DIGESTS = ".digests.json"
 """Beside the figures: what each was drawn from, and what came out."""
 
-_MANY = 6
+_MANY = 8
 """So many pictures are worth the start of a second process."""
 
 
@@ -180,7 +182,7 @@ def draw_block(
     if joined is None:
         joined = {m: curves.samples(replicates[m]) for m in methods if m in replicates}
     if scores is None or not set(ranked()) <= set(scores["metric"]):
-        scores = curves.measure(replicates, ranked())
+        scores = statistics.scores(list(chain(*replicates.values())), ranked())
     drawings = [
         reliability(board, joined),
         intervals(board),
@@ -327,11 +329,10 @@ def families(board: Board, definitions: Sequence[Mapping[str, Any]]) -> list[Dra
         definitions: ``name`` and ``parameters`` of the methods.
     """
     found = curves.families(definitions, [row.method for row in board.rows])
-    parameters: Mapping[str, Any] = next(
-        (d["parameters"] for d in definitions if d["name"] == board.cost_reference), {}
-    )
+    by_name = {d["name"]: d["parameters"] for d in definitions}
+    of_reference = by_name.get(board.cost_reference, {})
     return [
-        _family(board, parameter, stems, parameters.get(parameter))
+        _family(board, parameter, stems, of_reference.get(parameter))
         for parameter, stems in found.items()
         if _main_losses(board)
     ]
