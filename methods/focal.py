@@ -1,11 +1,14 @@
 """Focal loss: images that are already well classified count less."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from benchmark.api import Method, Recipe, require
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +27,8 @@ class Focal(Recipe):
 
     def loss(self, logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         """The mean over images and heads."""
+        import torch
+
         log_p = logits.log_softmax(-1)
         # Away from zero, where a gamma below one has no gradient.
         missing = (-log_p.expm1()).clamp_min(torch.finfo(log_p.dtype).tiny)

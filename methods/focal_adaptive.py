@@ -1,11 +1,14 @@
 """Sample-dependent focal loss (FLSD-53): hard images get a larger exponent."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from benchmark.api import Method, Recipe, require
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,8 @@ class AdaptiveFocal(Recipe):
 
     def loss(self, logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         """The mean over images and heads."""
+        import torch
+
         log_p = logits.log_softmax(-1)
         missing = (-log_p.expm1()).clamp_min(torch.finfo(log_p.dtype).tiny)
         gamma = torch.where(log_p.exp() < self.threshold, self.gamma_hard, self.gamma_easy)

@@ -1,10 +1,14 @@
 """Multi-head multi-loss calibration (MHML): each head cares most for its own classes."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-import torch
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from benchmark.api import Method, Recipe, require
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +29,8 @@ class MultiHeadMultiLoss(Recipe):
 
     def head_weights(self, classes: int, generator: torch.Generator) -> torch.Tensor:
         """M for the classes of a head's group, 1/M for the others: ``(heads, classes)``."""
+        import torch
+
         weights = torch.full((self.heads, classes), 1 / self.heads)
         for first in range(0, self.heads, classes):
             order = torch.randperm(classes, generator=generator)

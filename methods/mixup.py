@@ -1,12 +1,16 @@
 """Mixup: train on convex combinations of two images and of their labels."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Generator, Tensor
 
 from benchmark.api import Method, Recipe, require
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +31,8 @@ class Mixup(Recipe):
         """One share and one permutation per batch, drawn from the generator alone."""
         if self.alpha == 0:
             return images, targets
+        import torch
+
         # torch.distributions knows global randomness only; numpy's Beta takes a seed.
         seed = int(torch.randint(2**62, (), generator=generator))
         share = float(np.random.default_rng(seed).beta(self.alpha, self.alpha))

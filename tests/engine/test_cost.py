@@ -1,27 +1,18 @@
-import math
 import mmap
 import time
 from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from torch import nn
 
 from benchmark.api import Recipe
-from benchmark.engine import cost, fit
+from benchmark.engine import cost
 from benchmark.engine.batches import Batches
 from benchmark.engine.network import Normalisation, build
-from benchmark.plan import registry
-from benchmark.report.board import make_boards
-from benchmark.results import leaderboard, manifest
-from benchmark.results.manifest import Entry
-from benchmark.results.store import Record
-from benchmark.running import run
 
 CPU = torch.device("cpu")
-HEAD = {"preset": "quick", "dataset": "d", "backbone": "small"}
 
 
 @pytest.fixture(scope="module")
@@ -146,151 +137,3 @@ def test_throughput_is_the_median_of_several_warm_batches(pair, monkeypatch):
     monkeypatch.setattr(cost, "log_probs", count)
     assert cost.throughput(*pair, np.arange(300), passes=1) == {"predict_images_per_second": 256.0}
     assert predicted == 6 * [256]  # full batches only, the first for warming up
-
-
-# --- what a record and the leaderboard say -----------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("results")
-    asked = run.Request(
-        methods="cross-entropy",
-        datasets=registry.select_datasets("simulated[train=64,calibration=40,test=50]"),
-        preset="quick[epochs=2]", folds=1, jobs=1, device="cpu", results=folder, cache=folder,
-    )  # fmt: skip
-    work = run.prepare(asked)
-    (wanted,) = work.fits
-    material = work.material([wanted.task], folder)[wanted.task]
-    threads = torch.get_num_threads()
-    assert fit.make(wanted, material, asked.store, "cpu", share=2) is None
-    torch.set_num_threads(threads)
-    return asked.store.read(wanted.key)
-
-
-def test_a_fit_records_its_costs(recorded):
-    costs = recorded.info["costs"]
-    assert set(costs) >= {
-        "train_seconds", "train_images_per_second", "warm_up_seconds", "decode_seconds",
-        "train_flops_per_image", "parameters", "predict_flops_per_image",
-        "predict_images_per_second", "latency_ms", "latency_95_ms",
-    }  # fmt: skip
-    assert "train_energy_joules" not in costs  # absent, never 0
-    assert all(math.isfinite(value) for value in costs.values())
-    assert costs["train_seconds"] * costs["train_images_per_second"] == pytest.approx(2 * 64)
-    assert costs["warm_up_seconds"] > 0
-    assert 2 < costs["train_flops_per_image"] / costs["predict_flops_per_image"] < 3
-    assert costs["latency_ms"] <= costs["latency_95_ms"]
-
-
-def test_a_fit_says_how_it_was_timed(recorded):
-    assert recorded.info["fits_at_once"] == 2
-    assert 0 < recorded.info["train_cpu_share"] < 1.1
-    assert recorded.info["step"] == "eager"
-    assert recorded.info["predict_batch"] == 256
-    assert recorded.info["environment"]["hardware"]
-
-
-def record(hardware="machine", at_once=1, **costs):
-    costs = {"train_seconds": 10.0, "predict_images_per_second": 100.0, **costs}
-    environment = {"hardware": hardware}
-    return Record({}, {"costs": costs, "environment": environment, "fits_at_once": at_once})
-
-
-def charged(*fits, method="m", fold="1/2", calibration=None):
-    where = {"settings": "s", "data": "d", "fold": fold, "seed": 0}
-    entry = Entry(**HEAD, **where, method=method, fits=("k",) * len(fits), calibration=None)
-    return leaderboard._costs(entry, list(fits), calibration)
-
-
-def values(rows):
-    return {row["metric"]: row["value"] for row in rows}
-
-
-def test_a_method_is_charged_for_every_fit():
-    costs = {"parameters": 7.0, "latency_ms": 2.0, "host_memory_mib": 500.0, "decode_seconds": 4.0,
-             "warm_up_seconds": 1.0}  # fmt: skip
-    other = {**costs, "host_memory_mib": 600.0, "decode_seconds": 0.5}
-    got = values(charged(record(**costs), record(**other, train_energy_joules=3.0)))
-    assert got == {
-        "fits": 2, "train_seconds": 20.0, "predict_images_per_second": 50.0, "parameters": 14.0,
-        "latency_ms": 4.0, "warm_up_seconds": 2.0,
-        "host_memory_mib": 600.0, "decode_seconds": 4.0,  # one after the other; once for all
-        "calibrate_seconds": 0.0,
-    }  # fmt: skip
-    assert "train_energy_joules" not in got  # not counted for all of them
-
-
-def test_every_recorded_cost_reaches_the_tables_and_is_explained_there(recorded):
-    from benchmark.report.words import _COSTS
-
-    shown = set(values(charged(recorded)))
-    assert shown - {"fits", "calibrate_seconds"} == set(recorded.info["costs"])
-    assert shown <= {quantity.name for quantity in _COSTS}
-
-
-@pytest.mark.parametrize(
-    "other",
-    [record("another machine", train_seconds=30.0), record(at_once=4, train_seconds=30.0)],
-    ids=["hardware", "fits at once"],
-)
-def test_times_taken_differently_are_never_compared(other):
-    rows = [
-        *charged(record(train_seconds=10.0), method="cross-entropy"),
-        *charged(other, method="cross-entropy", fold="2/2"),
-        *charged(record(train_seconds=20.0)),
-        *charged(other, method="other"),
-        *charged(record(), other, method="both"),
-    ]
-    ranks = pd.DataFrame([
-        {**HEAD, "folds": "2 folds", "method": m, "rank": 1.0, "low": 1.0, "high": 1.0,
-         "group": "a", "chance_best": 0.0}
-        for m in ("cross-entropy", "m", "other", "both")
-    ])  # fmt: skip
-    empty = pd.DataFrame()
-    tables = SimpleNamespace(values=empty, ranks=ranks, pairs=empty, overall=empty,
-                             mean_ranks=empty, notes=())  # fmt: skip
-    [board] = make_boards(tables, pd.DataFrame(rows), "cross-entropy")
-    assert len(board.hardware) == 3  # the one, the other, and a method that used both
-    cells = {row.method: {h: c for (name, h), c in row.costs.items() if name == "train_seconds"}
-             for row in board.rows}  # fmt: skip
-    assert cells["m"]["machine"].ratio == 2.0
-    (where,) = cells["other"]
-    assert where != "machine"
-    assert math.isnan(cells["other"][where].ratio)  # the reference's other fold was timed there
-    assert {h: c.value for h, c in cells["cross-entropy"].items()} == {"machine": 10.0, where: 30.0}
-    (mixed,) = cells["both"]
-    assert " + " in mixed
-    assert math.isnan(cells["both"][mixed].ratio)
-
-
-def test_times_of_a_busy_processor_are_named(tmp_path):
-    asked = run.Request(
-        methods="cross-entropy", datasets=registry.select_datasets("simulated[train=64]"),
-        preset="quick[epochs=1]", folds=1, jobs=1, device="cpu", results=tmp_path, cache=tmp_path,
-    )  # fmt: skip
-    work = run.prepare(asked)
-    run.execute(asked, work)
-    (key,) = (wanted.key for wanted in work.fits)
-    for share, said in ((0.99, False), (0.7, True)):
-        record = asked.store.read(key)
-        asked.store.write(key, Record(record.arrays, record.info | {"train_cpu_share": share}))
-        notes = leaderboard.load(tmp_path, manifest.read(tmp_path)).notes
-        assert any("do not compare costs" in note for note in notes) == said
-
-
-def test_shared_timing_is_named():
-    assert charged(record())[0]["hardware"] == "machine"
-    assert charged(record(at_once=4))[0]["hardware"] == "machine, up to 4 fits at once"
-
-
-def test_a_run_records_how_many_fits_may_run_at_once(tmp_path, monkeypatch):
-    seen = []
-    monkeypatch.setattr(fit, "make", lambda *arguments: seen.append(arguments[-1]))
-    asked = run.Request(
-        methods="cross-entropy",
-        datasets=registry.select_datasets("simulated[train=64,calibration=40,test=50]"),
-        preset="quick[epochs=1]", folds=1, jobs=3, device="cpu", results=tmp_path, cache=tmp_path,
-    )  # fmt: skip
-    run.execute(asked, run.prepare(asked))
-    assert seen == [3]

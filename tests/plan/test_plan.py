@@ -1,10 +1,14 @@
 import dataclasses
+import importlib
+import sys
 
 import pytest
 
+from benchmark.api import Recipe
 from benchmark.plan import cells as plan
 from benchmark.plan import presets, registry
-from benchmark.plan.cells import Fit, Replicate, Task
+from benchmark.plan.addresses import recipe_address
+from benchmark.plan.cells import Fit, Task
 from benchmark.plan.seeding import derive
 from tests.bundled import ALL
 
@@ -15,14 +19,15 @@ def task(fold="1/3", seed=0, **settings):
         dataset="digits",
         data="fingerprint",
         settings=dataclasses.replace(presets.QUICK.settings, **settings),
-        replicate=Replicate(fold=fold, seed=seed),
+        fold=fold,
+        seed=seed,
     )
 
 
 def cells(methods, preset=presets.QUICK, folds=("1/3", "2/3", "3/3")):
     tasks = [task(fold) for fold in folds]
     chosen = registry.select_methods(methods, preset.parameters)
-    return plan.make(chosen, registry.calibrators(), tasks)
+    return plan.make_cells(chosen, registry.calibrators(), tasks)
 
 
 def fits(methods, **options):
@@ -48,12 +53,14 @@ def test_an_ensemble_shares_its_first_member_with_the_single_model_by_value():
 def test_replicates_share_no_member():
     by_replicate = [fits("deep-ensemble", folds=(fold,)) for fold in ("1/3", "2/3", "3/3")]
     assert len(set().union(*by_replicate)) == 15
-    seeds = {f.task.seed("member", f.member) for f in plan.distinct_fits(cells("deep-ensemble"))}
+    seeds = {f.task.derive("member", f.member) for f in plan.distinct_fits(cells("deep-ensemble"))}
     assert len(seeds) == 15
 
 
 def test_methods_at_one_replicate_have_the_same_seeds():
-    seeds = {f.task.seed("member", f.member) for c in cells("all", folds=("1/3",)) for f in c.fits}
+    seeds = {
+        f.task.derive("member", f.member) for c in cells("all", folds=("1/3",)) for f in c.fits
+    }
     assert len(seeds) == 5  # of the five members; every other method has member 0's
 
 
@@ -90,39 +97,87 @@ def test_the_address_does_not_depend_on_the_preset_s_name():
     assert renamed.key == fit.key
 
 
-def test_the_code_of_a_recipe_counts_but_not_its_comments(tmp_path, monkeypatch):
-    import importlib
-    import sys
-
-    monkeypatch.syspath_prepend(tmp_path)
-    code = '''
+CODE = '''
+"""A module."""
 from dataclasses import dataclass
-from benchmark.api import Recipe
+from benchmark.api import InputError, Recipe, require
+
+{helper}
 
 @dataclass(frozen=True, kw_only=True)
 class Own(Recipe):
     """{doc}"""
-    def loss(self, logits, targets, weights):
-        return {loss}  # {comment}
+    rate: {type} = {default}
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(self.rate > 0, f"{doc}")
+        if self.rate > 100:
+            raise InputError("{doc}")
+
+    def loss(self, logits, targets, weights){returns}:
+        """{doc}"""
+        return {loss}  # {doc}
 
 _PAPER = "{doc}"
 METHODS = ({methods}, _PAPER)
 '''
-    keys = []
-    for number, words in enumerate(
-        [
-            {"doc": "One.", "loss": "logits.sum()", "comment": "a", "methods": "1"},
-            {"doc": "Two.", "loss": "logits . sum( )", "comment": "b", "methods": "3"},
-            {"doc": "One.", "loss": "logits.mean()", "comment": "a", "methods": "1"},
-        ]
-    ):
-        (tmp_path / f"own_{number}.py").write_text(code.format(**words))
-        importlib.invalidate_caches()
-        module = importlib.import_module(f"own_{number}")
-        keys.append(plan.describe_recipe(module.Own()))
-        del sys.modules[f"own_{number}"]
-    assert keys[0] == keys[1]
-    assert keys[0] != keys[2]
+PLAIN = {"doc": "One.", "loss": "logits.sum()", "methods": "1", "type": "float", "returns": "",
+         "default": "2.0", "helper": ""}  # fmt: skip
+
+
+def address(tmp_path, **words):
+    """Of a recipe in a plug-in file that is written with these words."""
+    name = f"own_{len(list(tmp_path.iterdir()))}"
+    (tmp_path / f"{name}.py").write_text(CODE.format(**PLAIN | words))
+    importlib.invalidate_caches()
+    found = recipe_address(importlib.import_module(name).Own())
+    del sys.modules[name]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("words", "same"),
+    [
+        ({"doc": "Two."}, True),  # docstrings, comments, error messages
+        ({"loss": "logits . sum( )"}, True),
+        ({"methods": "3"}, True),
+        ({"type": "int", "returns": " -> object"}, True),
+        ({"loss": "logits.mean()"}, False),
+        ({"default": "3.0"}, False),
+        ({"helper": "def helper(): return 3"}, False),
+    ],
+)
+def test_what_a_plug_in_does_counts_but_not_what_it_says(tmp_path, monkeypatch, words, same):
+    monkeypatch.syspath_prepend(tmp_path)
+    assert (address(tmp_path) == address(tmp_path, **words)) == same
+
+
+def test_a_new_setting_at_its_default_changes_no_address():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Later(presets.Settings):
+        warm_up: int = 0
+
+    now = Fit(task=task(), recipe=registry.select_methods("mhml-4")[0].recipe)
+    for warm_up, same in ((0, True), (3, False)):
+        settings = Later(**dataclasses.asdict(now.task.settings), warm_up=warm_up)
+        later = dataclasses.replace(now, task=dataclasses.replace(now.task, settings=settings))
+        assert (later.key == now.key) == same
+        assert later.agrees(now.stated()) == same
+
+
+def test_a_new_parameter_of_all_recipes_at_its_default_changes_no_address(monkeypatch):
+    plain = registry.select_methods("cross-entropy")[0].recipe
+    fields = [("sharpness", float, dataclasses.field(default=1.0, kw_only=True))]
+    later = dataclasses.make_dataclass("Recipe", fields, bases=(Recipe,), frozen=True, kw_only=True)
+    later.__module__ = Recipe.__module__
+    assert recipe_address(later()) == recipe_address(plain)
+    assert recipe_address(later(sharpness=2.0)) != recipe_address(plain)
+
+
+def test_the_engine_s_own_code_is_not_in_an_address():
+    """FORMAT stands for it, and the guard holds FORMAT to the code."""
+    assert recipe_address(Recipe()) == {"parameters": {}, "code": []}
 
 
 def test_seeds_are_the_same_everywhere():

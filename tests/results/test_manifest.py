@@ -7,8 +7,8 @@ from benchmark.results.manifest import Manifest
 def cells(preset):
     methods = registry.select_methods("mhml-2", preset.parameters)
     task = plan.Task(preset=preset.name, dataset="d", data="1", settings=preset.settings,
-                     replicate=plan.Replicate(fold="1/5", seed=0))  # fmt: skip
-    return plan.make(methods, {}, [task])
+                     fold="1/5", seed=0)  # fmt: skip
+    return plan.make_cells(methods, {}, [task])
 
 
 def test_parameters_that_a_preset_changes_are_told_apart():
