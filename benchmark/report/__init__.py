@@ -29,7 +29,7 @@ def write(
     methods: Sequence[Mapping[str, Any]],
     provenance: Mapping[str, str],
     against: str,
-    alpha: float = 0.05,
+    alpha: float,
     cost_reference: str = "",
     scores: pd.DataFrame | None = None,
 ) -> list[Path]:

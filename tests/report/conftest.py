@@ -26,6 +26,7 @@ def material(methods, against="cross-entropy", alpha=0.05, **kwargs):
         methods=builder.definitions(methods),
         provenance=builder.PROVENANCE,
         against=against,
+        alpha=alpha,
     )
 
 
@@ -33,7 +34,7 @@ def write_all(folder, made):
     """All files of a report of some material."""
     return write(
         folder, made.tables, made.predictions, made.costs, made.methods, made.provenance,
-        made.against, cost_reference="cross-entropy",
+        made.against, made.alpha, "cross-entropy",
     )  # fmt: skip
 
 

@@ -33,14 +33,14 @@ def test_figures_of_an_earlier_report_go_and_nothing_else(tmp_path):
     kept = stale.with_name("my-own--figure.svg")
     stale.touch(), kept.touch()
     one = material(("cross-entropy",), images=60, blocks=(("d", 3, 0.0),))
-    write(tmp_path, one.tables, one.predictions, one.costs, [], {}, "cross-entropy")
+    write(tmp_path, one.tables, one.predictions, one.costs, [], {}, "cross-entropy", 0.05)
     assert not stale.exists()
     assert kept.exists()
 
 
 def test_without_costs_and_definitions(tmp_path):
     few = material(("cross-entropy", "mhml-4"), images=60, blocks=(("d", 3, 0.0),))
-    write(tmp_path, few.tables, few.predictions, pd.DataFrame(), [], {}, "cross-entropy")
+    write(tmp_path, few.tables, few.predictions, pd.DataFrame(), [], {}, "cross-entropy", 0.05)
     page = (tmp_path / "report.html").read_text()
     assert "mhml-4" in page
     assert "ratio to" not in page
@@ -70,7 +70,7 @@ def test_without_a_complete_method_the_notes_are_all_there_is(tmp_path, few):
         for name in ("values", "ranks", "pairs", "overall", "mean_ranks")
     }
     tables = dataclasses.replace(few.tables, **nothing, notes=("focal is missing.",))
-    write(tmp_path, tables, few.predictions, few.costs, [], {}, "cross-entropy")
+    write(tmp_path, tables, few.predictions, few.costs, [], {}, "cross-entropy", 0.05)
     text = (tmp_path / "leaderboard.md").read_text()
     assert text == "# Leaderboard\n\n## Small print\n\n- focal is missing.\n"
     assert "focal is missing." in (tmp_path / "report.html").read_text()
