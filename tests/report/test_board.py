@@ -95,6 +95,11 @@ def test_without_their_reference_costs_are_compared_with_that_of_the_differences
         assert board.rows[1].costs["train_seconds", "cpu"].ratio == 0.5
 
 
+def test_there_is_no_ratio_to_a_cost_of_nothing():
+    [board] = priced(pd.DataFrame([cost("cross-entropy", 0.0), cost("m", 20.0)]))
+    assert math.isnan(board.rows[0].costs["train_seconds", "cpu"].ratio)
+
+
 def test_hardware_is_never_mixed():
     costs = pd.DataFrame([cost("cross-entropy", 10.0), cost("m", 1.0, hardware="gpu")])
     [board] = priced(costs)
