@@ -356,6 +356,19 @@ def test_a_table_finds_its_columns_and_sorts_numbers_as_numbers(tmp_path):
     assert samples.split.tolist() == ["train", "calibration"]
 
 
+@pytest.mark.parametrize("name", ["calibration", "val", "validation", "valid", "cal", "dev"])
+def test_tables_and_folders_know_all_names_of_the_calibration_part(tmp_path, name):
+    rows = [[f"{i}.png", "ab"[i % 2], part] for i, part in enumerate(("train", name, "test"))]
+    samples = listed(tmp_path / "t.csv", ["file", "label", "split"], *rows).read(tmp_path)
+    assert samples.split.tolist() == ["train", "calibration", "test"]
+    for part in ("train", name, "test"):
+        picture(tmp_path / "own" / part / "a" / "1.png")
+        picture(tmp_path / "own" / part / "b" / "1.png")
+    samples = replace(folder, argument="own").read(tmp_path)
+    assert sorted(samples.split) == sorted(2 * ["train", "calibration", "test"])
+    assert samples.classes == ("a", "b")
+
+
 def test_a_tables_mistakes_are_named(tmp_path):
     path = tmp_path / "t.csv"
     with pytest.raises(InputError, match=r"no file 'nowhere.csv'\. Write csv:PATH"):
