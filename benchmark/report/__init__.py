@@ -65,8 +65,9 @@ def write(
     }
     drawn[None] = figures.draw_overall(boards)
     pictures = [d for part in drawn.values() for d in part]
+    before = set(figures.digests(folder / "figures"))
     digests = figures.render(pictures, folder / "figures")
-    _remove_others(folder / "figures", {d.name for d in pictures})
+    _remove_others(folder / "figures", {d.name for d in pictures}, before)
     for drawing in pictures:
         written.append(_put(folder / "figures" / f"{drawing.name}.png", drawing.png))
         written.append(_put(folder / "figures" / f"{drawing.name}.svg", drawing.svg))
@@ -82,9 +83,9 @@ def _put(path: Path, content: bytes) -> Path:
     return path
 
 
-def _remove_others(folder: Path, names: set[str]) -> None:
+def _remove_others(folder: Path, names: set[str], before: set[str]) -> None:
     """Remove figures of an earlier report that this one does not have, and nothing else."""
     for path in folder.glob("*--*"):
-        ours = path.stem.partition("--")[0] in KINDS and path.suffix in {".png", ".svg"}
-        if ours and path.stem not in names:
+        ours = path.stem in before or path.stem.partition("--")[0] in KINDS
+        if ours and path.suffix in {".png", ".svg"} and path.stem not in names:
             path.unlink()
