@@ -151,7 +151,7 @@ def evaluate(
         provenance, no_costs = _provenance(command, methods.values()), pd.DataFrame()
         report.write(
             folder, tables, measured, no_costs, definitions, provenance, against, alpha,
-            scores=scores,
+            cost_reference=preferred or "",
         )  # fmt: skip
     return Evaluation(
         methods=names,

@@ -68,6 +68,7 @@ def write(
     drawn[None] = figures.draw_overall(boards)
     pictures = [drawing for part in drawn.values() for drawing in part]
     place = folder / "figures"
+    earlier = figures.digests(place)
     digests = figures.render(pictures, place)
     files = {folder / name: make(boards, tables).encode() for name, make in FILES.items()}
     for drawing in pictures:
@@ -75,7 +76,6 @@ def write(
         files[place / f"{drawing.name}.svg"] = drawing.svg
     files[place / figures.DIGESTS] = digests
     files[folder / "report.html"] = page.render(boards, tables, methods, provenance, drawn).encode()
-    earlier = figures.earlier(place)
     for path in place.glob("*--*"):
         ours = path.stem in earlier or path.stem.partition("--")[0] in KINDS
         if ours and path.suffix in {".png", ".svg"} and path not in files:

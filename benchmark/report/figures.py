@@ -111,7 +111,7 @@ def _render(picture: str, values: Mapping[str, Any]) -> tuple[bytes, bytes]:
 def _code() -> str:
     """What draws: this package's modules, and the versions of those that they rest on."""
     sources = [Path(__file__).with_name(name).read_bytes() for name in ("drawing.py", "words.py")]
-    libraries = ("matplotlib", "seaborn", "scikit-posthocs", "pillow", "numpy", "pandas")
+    libraries = ("matplotlib", "seaborn", "scikit-posthocs", "pillow", "numpy", "pandas", "scipy")
     versions = [importlib.metadata.version(name) for name in libraries]
     return hashlib.sha256(b"".join(sources) + repr(versions).encode()).hexdigest()
 
@@ -126,7 +126,7 @@ def render(drawings: Sequence[Drawing], folder: Path | None = None) -> bytes:
     Returns:
         The digests, to be put beside the figures under the name :data:`DIGESTS`.
     """
-    known = earlier(folder) if folder else {}
+    known = digests(folder) if folder else {}
     for d in drawings:
         paths = [folder / f"{d.name}.{form}" for form in ("png", "svg")] if folder else []
         if d.name in known and all(path.is_file() for path in paths):
@@ -139,12 +139,12 @@ def render(drawings: Sequence[Drawing], folder: Path | None = None) -> bytes:
     files = joblib.Parallel(jobs, batch_size=1)(draw(d.picture, d.values) for d in todo)
     for d, drawn in zip(todo, files, strict=True):
         d.files = drawn
-    digests = {d.name: [d.digest, _sha(d.png), _sha(d.svg)] for d in drawings}
-    return (json.dumps(digests, indent=1) + "\n").encode()
+    new = {d.name: [d.digest, _sha(d.png), _sha(d.svg)] for d in drawings}
+    return (json.dumps(new, indent=1) + "\n").encode()
 
 
-def earlier(folder: Path) -> dict[str, Any]:
-    """What an earlier report drew into a folder: its digests by name."""
+def digests(folder: Path) -> dict[str, Any]:
+    """What is known of the figures that lie in a folder, by name; empty where nothing is."""
     try:
         known = json.loads((folder / DIGESTS).read_text(encoding="utf-8"))
     except (OSError, ValueError):

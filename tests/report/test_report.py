@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pandas as pd
 
 from benchmark.report import write
+from benchmark.statistics import summarise
 
 from .conftest import ATTACK, material, write_all
 
@@ -36,6 +37,21 @@ def test_figures_of_an_earlier_report_go_and_nothing_else(tmp_path):
     write(tmp_path, one.tables, one.predictions, one.costs, [], {}, "cross-entropy", 0.05)
     assert not stale.exists()
     assert kept.exists()
+
+
+def test_figures_of_a_family_that_is_gone_go_too(tmp_path):
+    two = material(("cross-entropy", "focal"), images=60, blocks=(("d", 3, 0.0),), folds=2)
+    names = {"cross-entropy": "smooth-0.1", "focal": "smooth-0.3"}
+    renamed = [p.at(method=names[p.origin.method]) for p in two.predictions]
+    tables = summarise(renamed, ("accuracy", "ece", "nll"), "smooth-0.1")
+    methods = [{"name": f"smooth-{w}", "parameters": {"weight": w}, "summary": "", "paper": ""}
+               for w in (0.1, 0.3)]  # fmt: skip
+    given = tables, renamed, pd.DataFrame()
+    files = write(tmp_path, *given, methods, {}, "smooth-0.1", 0.05)
+    [drawn] = [f for f in files if f.name.startswith("weight--") and f.suffix == ".svg"]
+    assert drawn.exists()
+    write(tmp_path, *given, [], {}, "smooth-0.1", 0.05)
+    assert not drawn.exists()
 
 
 def test_without_costs_and_definitions(tmp_path):
