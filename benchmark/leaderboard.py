@@ -90,6 +90,8 @@ def regenerate(
         {"command": "; ".join(listing.commands), **content.environment},
         reference,
         alpha,
+        REFERENCE,
+        scores,
     )
     return Leaderboard(tables, scores, content.costs, content.missing)
 

@@ -149,7 +149,10 @@ def evaluate(
         table = scores.to_csv(index=False, lineterminator="\n")
         write_atomically(folder / "scores.csv", table.encode())
         provenance, no_costs = _provenance(command, methods.values()), pd.DataFrame()
-        report.write(folder, tables, measured, no_costs, definitions, provenance, against, alpha)
+        report.write(
+            folder, tables, measured, no_costs, definitions, provenance, against, alpha,
+            cost_reference=preferred or "", scores=scores,
+        )  # fmt: skip
     return Evaluation(
         methods=names,
         images=len(measured[0]),

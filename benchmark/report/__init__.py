@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from benchmark.report.board import Board
-    from benchmark.report.drawing import Drawing
+    from benchmark.report.figures import Drawing
     from benchmark.statistics import Tables
 
 __all__ = ["write"]
 
 KINDS = ("reliability", "intervals", "ece-cost", "heads", "risk-coverage", "critical-differences")
+"""What figures are called that were drawn before there were digests of them."""
 
 
 def write(
@@ -27,12 +28,15 @@ def write(
     costs: pd.DataFrame,
     methods: Sequence[Mapping[str, Any]],
     provenance: Mapping[str, str],
-    against: str = "cross-entropy",
-    alpha: float = 0.05,
+    against: str,
+    alpha: float,
+    cost_reference: str = "",
+    scores: pd.DataFrame | None = None,
 ) -> list[Path]:
     """Write ``leaderboard.md``, ``.csv``, ``.tex``, ``figures/`` and ``report.html``.
 
-    The same input gives the same bytes: no time, no random number, no order by chance.
+    The same input gives the same bytes: no time, no random number, no order by chance. Nothing is
+    written before everything is made.
 
     Args:
         folder: where to; made if it is missing.
@@ -43,43 +47,39 @@ def write(
         provenance: how it was made, shown in this order; ``command`` as code.
         against: the reference of the paired differences.
         alpha: one minus the coverage of the intervals.
+        cost_reference: what costs are compared to, wherever it was run; elsewhere, and by default,
+            it is ``against``.
+        scores: tidy, of each replicate; measured anew where they are not given.
 
     Returns:
         The files written, in a fixed order.
     """
-    # Here and not above: the command line must answer --help before matplotlib is loaded.
+    # Here and not above: the command line must answer --help before pandas is loaded.
     from benchmark.report import figures, page
     from benchmark.report.board import make_boards
     from benchmark.report.tables import FILES
+    from benchmark.results.files import write_atomically
 
-    folder.mkdir(parents=True, exist_ok=True)
-    boards = make_boards(tables, costs, against, alpha)
-    written = []
-    for name, make in FILES.items():
-        written.append(_put(folder / name, make(boards, tables).encode()))
+    boards = make_boards(tables, costs, against, alpha, cost_reference)
     drawn: dict[Board | None, list[Drawing]] = {
-        board: figures.draw_block(board, predictions) for board in boards
+        board: figures.draw_block(board, predictions, scores=scores, definitions=methods)
+        for board in boards
     }
     drawn[None] = figures.draw_overall(boards)
-    pictures = [d for part in drawn.values() for d in part]
-    _remove_others(folder / "figures", {d.name for d in pictures})
+    pictures = [drawing for part in drawn.values() for drawing in part]
+    place = folder / "figures"
+    earlier = figures.digests(place)
+    digests = figures.render(pictures, place)
+    files = {folder / name: make(boards, tables).encode() for name, make in FILES.items()}
     for drawing in pictures:
-        written.append(_put(folder / "figures" / f"{drawing.name}.png", drawing.png))
-        written.append(_put(folder / "figures" / f"{drawing.name}.svg", drawing.svg))
-    html = page.render(boards, tables, methods, provenance, drawn)
-    written.append(_put(folder / "report.html", html.encode()))
-    return written
-
-
-def _put(path: Path, content: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return path
-
-
-def _remove_others(folder: Path, names: set[str]) -> None:
-    """Remove figures of an earlier report that this one does not have, and nothing else."""
-    for path in folder.glob("*--*"):
-        ours = path.stem.partition("--")[0] in KINDS and path.suffix in {".png", ".svg"}
-        if ours and path.stem not in names:
+        files[place / f"{drawing.name}.png"] = drawing.png
+        files[place / f"{drawing.name}.svg"] = drawing.svg
+    files[place / figures.DIGESTS] = digests
+    files[folder / "report.html"] = page.render(boards, tables, methods, provenance, drawn).encode()
+    for path in place.glob("*--*"):
+        ours = path.stem in earlier or path.stem.partition("--")[0] in KINDS
+        if ours and path.suffix in {".png", ".svg"} and path not in files:
             path.unlink()
+    for path, content in files.items():
+        write_atomically(path, content)
+    return list(files)

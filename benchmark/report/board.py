@@ -1,68 +1,38 @@
-"""The leaderboard as values: what every file of the report shows, and in which order."""
+"""The leaderboard of a block as values: what every file of the report shows, in which order."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any
+from operator import itemgetter
+from typing import Any, TypeVar
 
 import pandas as pd
 
-from benchmark.api import fold_scheme
+from benchmark import api
+from benchmark.api import BlockKey, Quantity, fold_scheme
 from benchmark.report.words import (
+    ABSENT,
+    ARROWS,
+    INSIDE_FLOOR,
     column_head,
     file_name,
     in_order,
-    main_metrics,
+    interval,
+    number,
     percent,
     quantity,
     sensible_digits,
+    significant,
 )
 from benchmark.statistics import Tables
 from benchmark.statistics.blocks import KEY
 
-REFERENCE = "cross-entropy"
-"""What costs are compared to, wherever it was run."""
-
 NAN = math.nan
-
-
-@dataclass(frozen=True, order=True)
-class Block:
-    """Methods are compared within a block: the same images, network and settings.
-
-    Attributes:
-        preset: the settings of training.
-        dataset: name of the data set.
-        backbone: name of the network.
-        folds: the scheme of the replicates: ``5 folds``, ``draws`` or ``official``.
-    """
-
-    preset: str
-    dataset: str
-    backbone: str
-    folds: str
-
-    @property
-    def title(self) -> str:
-        """For headings."""
-        return " · ".join(p for p in (self.dataset, self.backbone, self.scheme, self.preset) if p)
-
-    @property
-    def scheme(self) -> str:
-        """The replicates in words."""
-        return {"official": "official split", "draws": "independent draws"}.get(
-            self.folds, self.folds
-        )
-
-    @property
-    def file_name(self) -> str:
-        """For the files that show it alone."""
-        parts = (self.dataset, self.backbone, self.folds.replace(" ", "-"), self.preset)
-        return file_name(*(p for p in parts if p))
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +50,11 @@ class Value:
     p_calibrated: float = NAN
     inside_floor: bool = False
     few_errors: bool = False
+
+    @property
+    def mark(self) -> str:
+        """The sign of a value inside the noise floor."""
+        return INSIDE_FLOOR * self.inside_floor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,10 +86,9 @@ class Row:
         rank: mean of its ranks of accuracy, ECE and NLL, with the interval of the replicates.
         group: letters; methods that share one cannot be told apart.
         chance_best: how often it comes out best.
-        values: its metrics.
+        values: its metrics: the same for all methods of a block.
         costs: its costs, by (cost, hardware).
-        differences: to the reference method, by metric.
-        to_best: to the method that is best in a metric, by metric.
+        differences: to the reference and to the best method, by (metric, other method).
     """
 
     method: str
@@ -123,8 +97,7 @@ class Row:
     chance_best: float = NAN
     values: Mapping[str, Value] = field(default_factory=dict)
     costs: Mapping[tuple[str, str], Cost] = field(default_factory=dict)
-    differences: Mapping[str, Difference] = field(default_factory=dict)
-    to_best: Mapping[str, Difference] = field(default_factory=dict)
+    differences: Mapping[tuple[str, str], Difference] = field(default_factory=dict)
 
     @property
     def letters(self) -> frozenset[str]:
@@ -135,6 +108,64 @@ class Row:
     def few_errors(self) -> bool:
         """Whether it errs too seldom for its intervals to be trusted."""
         return any(value.few_errors for value in self.values.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A metric or cost of a method as it is printed, in parts; together ``1.86° [0.00, 2.70]``.
+
+    Attributes:
+        value: what is printed, unrounded.
+        text: the number.
+        mark: a sign that refers to the small print.
+        extra: its interval, or a cost's ratio.
+        floor: the noise floor, its mean and the point that a value is held against: ``1.2 (1.9)``.
+        p: of perfect calibration.
+    """
+
+    value: float
+    text: str
+    mark: str = ""
+    extra: str = ""
+    floor: str = ""
+    p: float = NAN
+
+    def __str__(self) -> str:
+        return f"{self.text}{self.mark} {self.extra}".rstrip()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Column:
+    """A metric or cost of all methods of a board, as it is printed.
+
+    Attributes:
+        quantity: what is declared of it.
+        cells: by method.
+        main: whether it stands in the short tables.
+        hardware: what it was measured on; empty where the board has no choice of it.
+        has_floor: whether a noise floor was measured.
+        best: the method with the best value; empty where there is no winner, and for costs.
+    """
+
+    quantity: Quantity
+    cells: Mapping[str, Cell]
+    main: bool
+    hardware: str = ""
+    has_floor: bool = False
+    best: str = ""
+
+    @property
+    def head(self) -> str:
+        """Short name, unit, arrow of the better direction, and the machine."""
+        head = column_head(self.quantity.name)
+        return f"{head} ({self.hardware})" if self.hardware else head
+
+    @property
+    def hint(self) -> str:
+        """Unit, machine and direction, for a small line under the name."""
+        q = self.quantity
+        better = f"{ARROWS[q.direction]} better" if q.direction else ""
+        return ", ".join(part for part in (q.printed_unit, self.hardware, better) if part)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -152,7 +183,7 @@ class Board:
         alpha: one minus the coverage of the intervals.
     """
 
-    block: Block
+    block: BlockKey
     rows: tuple[Row, ...]
     images: int
     replicates: int
@@ -161,60 +192,121 @@ class Board:
     cost_reference: str
     alpha: float
 
+    # --- what it is called ---------------------------------------------------------------
+
+    @property
+    def scheme(self) -> str:
+        """The replicates in words."""
+        folds = self.block.folds
+        return {"official": "official split", "draws": "independent draws"}.get(folds, folds)
+
+    @property
+    def title(self) -> str:
+        """For headings."""
+        parts = (self.block.dataset, self.block.backbone, self.scheme, self.block.preset)
+        return " · ".join(part for part in parts if part)
+
+    @property
+    def file_name(self) -> str:
+        """For the files that show it alone."""
+        preset, dataset, backbone, folds = self.block
+        parts = (dataset, backbone, folds.replace(" ", "-"), preset)
+        return file_name(*(part for part in parts if part))
+
+    # --- its columns ---------------------------------------------------------------------
+
     @cached_property
     def metrics(self) -> tuple[str, ...]:
         """Metrics in the order of the columns."""
-        return in_order(m for row in self.rows for m in row.values)
+        return in_order(self.rows[0].values)
 
     @cached_property
     def main_metrics(self) -> tuple[str, ...]:
         """Those of the short tables: the primary ones, or all where none of these was asked for."""
-        return tuple(m for m in main_metrics() if m in self.metrics) or self.metrics
+        return tuple(m for m in self.metrics if quantity(m).main) or self.metrics
 
     @cached_property
     def costs(self) -> tuple[tuple[str, str], ...]:
         """Costs by hardware, in the order of the columns: hardware is never mixed in one."""
-        keys = {key for row in self.rows for key in row.costs}
-        return tuple(
-            (name, hardware)
-            for name in in_order(name for name, _ in keys)
-            for hardware in sorted(h for n, h in keys if n == name)
-        )
-
-    @cached_property
-    def main_costs(self) -> tuple[tuple[str, str], ...]:
-        """Those of the short tables."""
-        return tuple(key for key in self.costs if quantity(key[0]).main)
+        keys = sorted({key for row in self.rows for key in row.costs})
+        names = in_order(name for name, _ in keys)
+        return tuple(sorted(keys, key=lambda key: names.index(key[0])))
 
     @cached_property
     def hardware(self) -> tuple[str, ...]:
         """Machines that costs were measured on."""
         return tuple(sorted({hardware for _, hardware in self.costs}))
 
-    def cost_head(self, key: tuple[str, str]) -> str:
-        """Head of a cost's column; names the machine where there are several."""
-        name, hardware = key
-        column = column_head(name)
-        return f"{column} ({hardware})" if len(self.hardware) > 1 else column
+    @cached_property
+    def columns(self) -> tuple[Column, ...]:
+        """Metrics, then costs."""
+        return (*map(self._metric_column, self.metrics), *map(self._cost_column, self.costs))
+
+    def _metric_column(self, metric: str) -> Column:
+        def cell(v: Value) -> Cell:
+            text, bounds = self.printed(metric, v.value, v.low, v.high)
+            floor = ""
+            if not math.isnan(v.floor_high):
+                mean, high = (self.printed(metric, end)[0] for end in (v.floor_mean, v.floor_high))
+                floor = f"{mean} ({high})"
+            return Cell(value=v.value, text=text, mark=v.mark, extra=bounds, floor=floor,
+                        p=v.p_calibrated)  # fmt: skip
+
+        best = self.best(metric)
+        return Column(
+            quantity=quantity(metric),
+            cells={row.method: cell(row.values[metric]) for row in self.rows},
+            main=metric in self.main_metrics,
+            has_floor=self.has_floor(metric),
+            best=best.method if best else "",
+        )
+
+    def _cost_column(self, key: tuple[str, str]) -> Column:
+        q = quantity(key[0])
+
+        def cell(cost: Cost) -> Cell:
+            shown = isinstance(q, api.Cost) and q.ratio and not math.isnan(cost.ratio)
+            text = ABSENT if math.isnan(cost.value) else significant(cost.value)
+            return Cell(value=cost.value, text=text, extra=f"({cost.ratio:.2f}×)" if shown else "")
+
+        cells = {row.method: cell(row.costs.get(key, Cost())) for row in self.rows}
+        hardware = key[1] if len(self.hardware) > 1 else ""
+        return Column(quantity=q, cells=cells, main=bool(q.main), hardware=hardware)
+
+    # --- what is said of its numbers -----------------------------------------------------
 
     def digits(self, metric: str) -> int:
         """Decimals of a metric's printed values that its intervals justify."""
-        kind = quantity(metric)
-        values = [row.values[metric] for row in self.rows if metric in row.values]
-        return sensible_digits([(v.high - v.low) / 2 * kind.scale for v in values], kind.digits)
+        return self._digits[metric]
+
+    @cached_property
+    def _digits(self) -> dict[str, int]:
+        found = {}
+        for q in map(quantity, self.metrics):
+            values = (row.values[q.name] for row in self.rows)
+            widths = [(v.high - v.low) / 2 * q.scale for v in values]
+            found[q.name] = sensible_digits(widths, q.digits)
+        return found
+
+    def printed(
+        self, metric: str, value: float, low: float = NAN, high: float = NAN
+    ) -> tuple[str, str]:
+        """A number of a metric, and its interval (empty where there is none)."""
+        scale, digits = quantity(metric).scale, self.digits(metric)
+        return number(value * scale, digits), interval(low * scale, high * scale, digits)
 
     def best(self, metric: str) -> Row | None:
         """The method with the best value, of equals the better ranked; None without a winner."""
         better = quantity(metric).direction
-        rows = [
-            row
-            for row in self.rows
-            if metric in row.values and not math.isnan(row.values[metric].value)
-        ]
-        if better is None or not rows:
+        known = [row for row in self.rows if not math.isnan(row.values[metric].value)]
+        if better is None or not known:
             return None
         sign = -1 if better == "higher" else 1
-        return min(rows, key=lambda row: sign * row.values[metric].value)
+        return min(known, key=lambda row: sign * row.values[metric].value)
+
+    def has_floor(self, metric: str) -> bool:
+        """Whether a noise floor was measured for a metric."""
+        return not all(math.isnan(row.values[metric].floor_high) for row in self.rows)
 
     @property
     def coverage(self) -> str:
@@ -236,169 +328,107 @@ class Board:
         """Of the noise floor, as ``97.5 %``: below it lie as many values by chance."""
         return percent(1 - self.alpha / 2)
 
-    def has_floor(self, metric: str) -> bool:
-        """Whether a noise floor was measured for a metric."""
-        return any(
-            not math.isnan(row.values[metric].floor_high)
-            for row in self.rows
-            if metric in row.values
-        )
-
     @property
     def tied(self) -> tuple[Row, ...]:
         """The best ranked method and all that cannot be told apart from it."""
-        if not self.rows:
-            return ()
-        letters = self.rows[0].letters
-        return self.rows[:1] + tuple(r for r in self.rows[1:] if letters & r.letters)
+        first, *others = self.rows
+        return (first, *(row for row in others if first.letters & row.letters))
 
-    @property
-    def inside_floor(self) -> tuple[str, ...]:
-        """Methods whose ECE a perfectly calibrated model would reach by chance."""
-        return tuple(
-            r.method for r in self.rows if "ece" in r.values and r.values["ece"].inside_floor
-        )
+
+# --- from the statistics' frames -------------------------------------------------------------
 
 
 def make_boards(
-    tables: Tables, costs: pd.DataFrame, against: str, alpha: float = 0.05
+    tables: Tables,
+    costs: pd.DataFrame,
+    against: str,
+    alpha: float = 0.05,
+    cost_reference: str = "",
 ) -> tuple[Board, ...]:
-    """The leaderboards of all blocks, by data set, backbone, folds and preset."""
-    paid = _with_folds(costs)
+    """The leaderboards of all blocks, by data set, backbone, folds and preset.
+
+    Args:
+        tables: values, ranks and differences.
+        costs: tidy, with the hardware; may be empty.
+        against: the reference of the paired differences.
+        alpha: one minus the coverage of the intervals.
+        cost_reference: what costs are compared to, wherever it was run; elsewhere, and by default,
+            it is ``against``.
+    """
+    values, pairs = _by_block(tables.values), _by_block(tables.pairs)
+    if len(costs):
+        costs = costs.assign(folds=costs["fold"].astype(str).map(fold_scheme))
+    paid = _by_block(costs)
     boards = []
-    for key, ranks in tables.ranks.groupby(list(KEY), sort=True, observed=True):
-        block = Block(*(str(k) for k in key))
-        values = _within(tables.values, block)
-        pairs = _within(tables.pairs, block)
-        leaders = _leaders(pairs, against)
-        methods = [str(m) for m in ranks["method"]]
-        reference = REFERENCE if REFERENCE in methods else against
-        charged = _charged(_within(paid, block), reference)
+    for block, ranks in _by_block(tables.ranks).items():
+        shown, paired = values.get(block, _NOTHING), pairs.get(block, _NOTHING)
+        references = dict.fromkeys(paired["metric"], against)
+        others = paired[paired["reference"] != against]
+        base = cost_reference if cost_reference in set(ranks["method"]) else against
+        by_method = _by_method(Value, shown, "metric")
+        differences = _by_method(Difference, paired, "metric", "reference")
+        charged = _charged(paid.get(block, _NOTHING), base)
         rows = [
             Row(
-                method=method,
-                rank=Value(value=_number(rank, "rank"), low=_number(rank, "low"),
-                           high=_number(rank, "high")),
-                group=_text(rank, "group"),
-                chance_best=_number(rank, "chance_best"),
-                values={
-                    str(v["metric"]): _value(v) for v in _records(values, method)
-                },
+                method=(method := rank["method"]),
+                rank=Value(value=rank["rank"], low=rank["low"], high=rank["high"]),
+                group=rank["group"],
+                chance_best=rank["chance_best"],
+                values=by_method.get(method, {}),
                 costs=charged.get(method, {}),
-                differences={
-                    str(p["metric"]): _difference(p)
-                    for p in _records(pairs, method)
-                    if p["reference"] == against
-                },
-                to_best={
-                    str(p["metric"]): _difference(p)
-                    for p in _records(pairs, method)
-                    if p["reference"] == leaders[str(p["metric"])]
-                },
+                differences=differences.get(method, {}),
             )
-            for method, rank in zip(methods, ranks.to_dict("records"), strict=True)
-        ]  # fmt: skip
-        rows.sort(key=lambda r: (math.isnan(r.rank.value), _nan_last(r.rank.value), r.method))
+            for rank in ranks.sort_values(["rank", "method"]).to_dict("records")
+        ]
         boards.append(
             Board(
                 block=block,
                 rows=tuple(rows),
-                images=_most(values, "images"),
-                replicates=_most(values, "replicates"),
+                images=int(shown["images"].max()) if len(shown) else 0,
+                replicates=int(shown["replicates"].max()) if len(shown) else 0,
                 against=against,
-                leaders=leaders,
-                cost_reference=reference,
+                # Pairs are formed with the best method and with the reference alone.
+                leaders=references | dict(zip(others["metric"], others["reference"], strict=True)),
+                cost_reference=base,
                 alpha=alpha,
             )
         )
-    order = sorted(boards, key=lambda b: (b.block.dataset, b.block.backbone, b.block))
-    return tuple(order)
+    return tuple(sorted(boards, key=lambda b: (b.block.dataset, b.block.backbone, b.block)))
 
 
-def _leaders(pairs: pd.DataFrame, against: str) -> dict[str, str]:
-    """The best method of each metric: pairs are formed with it and with ``against`` alone."""
-    if pairs.empty:
+_NOTHING = pd.DataFrame(columns=["method", "metric", "reference"])
+
+
+def _by_block(frame: pd.DataFrame) -> dict[BlockKey, pd.DataFrame]:
+    if frame.empty:
         return {}
-    references = pairs.groupby("metric", sort=False)["reference"].unique()
-    return {
-        str(metric): next((str(m) for m in found if m != against), against)
-        for metric, found in references.items()
-    }
+    return {BlockKey(*map(str, key)): part for key, part in frame.groupby(list(KEY))}
 
 
-def _with_folds(costs: pd.DataFrame) -> pd.DataFrame:
-    if costs.empty:
-        return pd.DataFrame(columns=[*KEY, "method", "seed", "fold", "metric", "value"])
-    return costs.assign(folds=[fold_scheme(str(fold)) for fold in costs["fold"]])
+def _by_method(kind: type[T], frame: pd.DataFrame, *key: str) -> dict[str, dict[Any, T]]:
+    """What is said of each method, by the key."""
+    said: dict[str, dict[Any, T]] = {}
+    names = [f.name for f in fields(kind) if f.name in frame]  # type: ignore[arg-type]
+    for record in frame.to_dict("records"):
+        place = itemgetter(*key)(record)
+        said.setdefault(record["method"], {})[place] = kind(**{n: record[n] for n in names})
+    return said
 
 
 def _charged(costs: pd.DataFrame, reference: str) -> dict[str, dict[tuple[str, str], Cost]]:
     """Mean cost of a replicate; its ratio is formed on the replicates that both have."""
-    if costs.empty:
-        return {}
-    costs = costs.dropna(subset=["value"])
-    if "hardware" not in costs:
-        costs = costs.assign(hardware="")
     charged: dict[str, dict[tuple[str, str], Cost]] = {}
-    for (metric, hardware), part in costs.groupby(["metric", "hardware"], sort=True):
-        wide = part.pivot_table(index=["fold", "seed"], columns="method", values="value")
-        for method in wide.columns:
-            ratio = NAN
-            if reference in wide:
-                both = wide.dropna(subset=sorted({reference, method}))
-                ratio = _ratio(float(both[method].mean()), float(both[reference].mean()))
-            charged.setdefault(str(method), {})[str(metric), str(hardware)] = Cost(
-                float(wide[method].mean()), ratio
-            )
+    if costs.empty:
+        return charged
+    known = costs.dropna(subset=["value"])
+    for (metric, hardware), part in known.groupby(["metric", "hardware"]):
+        wide = part.pivot(index=["fold", "seed"], columns="method", values="value")
+        ratios = dict.fromkeys(wide, NAN)
+        if reference in wide:
+            both = wide[wide[reference].notna()]
+            bases = both.notna().mul(both[reference], axis=0).where(both.notna()).mean()
+            ratios = (both.mean() / bases.where(bases != 0)).to_dict()
+        for method, mean in wide.mean().items():
+            cost = Cost(float(mean), float(ratios[method]))
+            charged.setdefault(str(method), {})[str(metric), str(hardware)] = cost
     return charged
-
-
-def _ratio(value: float, base: float) -> float:
-    return value / base if base else NAN
-
-
-def _within(frame: pd.DataFrame, block: Block) -> pd.DataFrame:
-    if frame.empty:
-        return frame
-    mask = pd.Series(True, index=frame.index)
-    for key in KEY:
-        mask &= frame[key].astype(str) == getattr(block, key)
-    return frame[mask]
-
-
-def _records(frame: pd.DataFrame, method: str) -> list[dict[Hashable, Any]]:
-    if frame.empty:
-        return []
-    return frame[frame["method"] == method].to_dict("records")
-
-
-def _value(row: Mapping[Any, Any]) -> Value:
-    numbers = {n: _number(row, n) for n in _NUMBERS}
-    flags = {n: bool(row.get(n, False)) and not pd.isna(row[n]) for n in _FLAGS}
-    return Value(**numbers, **flags)  # type: ignore[arg-type]
-
-
-def _difference(row: Mapping[Any, Any]) -> Difference:
-    return Difference(**{n: _number(row, n) for n in Difference.__dataclass_fields__})
-
-
-_FLAGS = ("inside_floor", "few_errors")
-_NUMBERS = tuple(n for n in Value.__dataclass_fields__ if n not in _FLAGS)
-
-
-def _number(row: Mapping[Any, Any], name: str) -> float:
-    value = row.get(name, NAN)
-    return NAN if value is None or pd.isna(value) else float(value)
-
-
-def _text(row: Mapping[Any, Any], name: str) -> str:
-    value = row.get(name, "")
-    return value if isinstance(value, str) else ""
-
-
-def _nan_last(value: float) -> float:
-    return math.inf if math.isnan(value) else value
-
-
-def _most(frame: pd.DataFrame, name: str) -> int:
-    return int(frame[name].max()) if name in frame and not frame.empty else 0

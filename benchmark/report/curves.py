@@ -1,18 +1,19 @@
-"""What the figures draw from stored predictions: reliability, risk and coverage, replicates."""
+"""What the figures draw, as small values: reliability, risk and coverage, scores, families."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from benchmark.api import FloatArray, Predictions
+from benchmark.api import BlockKey, FloatArray, Predictions, fold_scheme
 from benchmark.measures.bins import equal_width_bins
-from benchmark.measures.declared import metrics
-from benchmark.report.board import Block
+from benchmark.report.board import Row, Value
+from benchmark.report.words import ARROWS, quantity
 from benchmark.statistics.blocks import join_folds, ordered
 
 BoolArray = npt.NDArray[np.bool_]
@@ -27,8 +28,8 @@ class Reliability:
         confidence: ``(bins,)`` mean confidence.
         accuracy: ``(bins,)`` share of correct images.
         share: ``(bins,)`` share of all images.
-        low: ``(bins,)`` 2.5 % point of the accuracy that a perfectly calibrated model shows.
-        high: ``(bins,)`` its 97.5 % point.
+        low: ``(bins,)`` lower end of the accuracies that a perfectly calibrated model shows.
+        high: ``(bins,)`` their upper end.
     """
 
     edges: FloatArray
@@ -45,32 +46,90 @@ class Reliability:
         return (self.accuracy < self.low - tolerance) | (self.accuracy > self.high + tolerance)
 
 
-def by_method(predictions: Sequence[Predictions], block: Block) -> dict[str, list[Predictions]]:
+class Measured(NamedTuple):
+    """A metric of several methods, as printed: shares in percent.
+
+    Attributes:
+        short: the metric's short name.
+        label: that with unit and arrow, for an axis.
+        better: the better direction in words.
+        percent: whether it is a share.
+        skewed: whether single values may be many times the others, as losses are.
+        value: ``(n,)``, NaN where a method has none; as the following.
+        low: lower ends of the intervals.
+        high: their upper ends.
+        floor: upper ends of the noise floors.
+        inside: ``(n,)`` whether the value lies inside the noise floor.
+    """
+
+    short: str
+    label: str
+    better: str
+    percent: bool
+    skewed: bool
+    value: FloatArray
+    low: FloatArray
+    high: FloatArray
+    floor: FloatArray
+    inside: BoolArray
+
+
+def measured(rows: Sequence[Row], metric: str) -> Measured:
+    """A metric of some methods with its intervals and noise floors."""
+    q = quantity(metric)
+    values = [row.values.get(metric, Value()) for row in rows]
+    percent = q.printed_unit == "%"
+
+    def printed(name: str) -> FloatArray:
+        return np.array([getattr(value, name) for value in values], float) * q.scale
+
+    return Measured(
+        q.short,
+        f"{q.short}{', %' if percent else ''} {ARROWS[q.direction]}",
+        q.better,
+        percent,
+        q.unit == "nats",
+        printed("value"),
+        printed("low"),
+        printed("high"),
+        printed("floor_high"),
+        np.array([v.inside_floor for v in values], bool),
+    )
+
+
+# --- from predictions ------------------------------------------------------------------------
+
+
+def by_method(predictions: Sequence[Predictions], block: BlockKey) -> dict[str, list[Predictions]]:
     """The replicates of each method of a block, in a fixed order."""
-    found: dict[str, list[Predictions]] = {}
+    replicates: dict[str, list[Predictions]] = {}
     for p in ordered(predictions):
-        if p.origin.block == (block.preset, block.dataset, block.backbone, block.folds):
-            found.setdefault(p.origin.method, []).append(p)
-    return found
+        if p.origin.block == block:
+            replicates.setdefault(p.origin.method, []).append(p)
+    return replicates
 
 
 def samples(replicates: Sequence[Predictions]) -> list[Predictions]:
-    """One a seed, its folds pooled."""
+    """One a seed, its folds joined."""
     seeds = sorted({p.origin.seed for p in replicates})
     return [join_folds([p for p in replicates if p.origin.seed == seed]) for seed in seeds]
 
 
-def reliability(replicates: Sequence[Predictions]) -> Reliability:
+def reliability(joined: Sequence[Predictions], alpha: float = 0.05) -> Reliability:
     """Accuracy against confidence in the bins of the ECE.
 
     The band comes from the draws of the ECE's noise floor, so it heeds groups. Seeds are averaged;
     as they show the same images, their draws are taken to err together.
+
+    Args:
+        joined: the predictions of one method for all test images, one a seed.
+        alpha: one minus the share of the draws that the band holds in each bin.
     """
-    bins = [sample.once(equal_width_bins) for sample in samples(replicates)]
+    bins = [sample.once(equal_width_bins) for sample in joined]
     counts = np.sum([b.counts for b in bins], axis=0)
     used = counts > 0
     drawn = np.sum([np.sort(b.floor, axis=0) for b in bins], axis=0)[:, used] / counts[used]
-    low, high = np.quantile(drawn, (0.025, 0.975), axis=0, method="nearest")
+    low, high = np.quantile(drawn, (alpha / 2, 1 - alpha / 2), axis=0, method="nearest")
     grid = np.arange(bins[0].bins + 1) / bins[0].bins
     return Reliability(
         edges=np.stack([grid[:-1], grid[1:]], 1)[used],
@@ -82,14 +141,14 @@ def reliability(replicates: Sequence[Predictions]) -> Reliability:
     )
 
 
-def risk_coverage(replicates: Sequence[Predictions]) -> tuple[FloatArray, FloatArray]:
+def risk_coverage(joined: Sequence[Predictions]) -> tuple[FloatArray, FloatArray]:
     """Coverage and the error rate among the most confident images, the mean over the seeds.
 
     Images of equal confidence enter together, so their order does not matter.
     """
     curves = []
     grid = np.linspace(0, 1, 201)[1:]
-    for sample in samples(replicates):
+    for sample in joined:
         score = sample.log_probs.max(1)  # confidences beyond 1 - 1e-16 still differ here
         order = np.argsort(-score, kind="stable")
         score, wrong = score[order], 1 - sample.correct[order]
@@ -99,15 +158,62 @@ def risk_coverage(replicates: Sequence[Predictions]) -> tuple[FloatArray, FloatA
     return grid, np.mean(curves, axis=0)
 
 
-def replicate_scores(found: Mapping[str, Sequence[Predictions]], metric: str) -> pd.DataFrame:
-    """A metric of each method on each replicate: rows (seed, fold), columns methods.
+def replicate_scores(
+    scores: pd.DataFrame, block: BlockKey, methods: Sequence[str], metric: str
+) -> pd.DataFrame:
+    """A metric of each method on each replicate of a block: rows (seed, fold), columns methods.
 
     Only replicates that all methods have.
+
+    Args:
+        scores: tidy, with the columns of an origin, ``metric`` and ``value``.
+        block: whose replicates.
+        methods: the columns, if they have scores.
+        metric: which.
     """
-    score = metrics()[metric].value
-    columns = {
-        method: {(p.origin.seed, p.origin.fold): score(p) for p in replicates}
-        for method, replicates in found.items()
+    schemes = {f: fold_scheme(str(f)) for f in scores["fold"].unique() if f != "pooled"}
+    chosen = scores[
+        (scores["metric"] == metric)
+        & (scores["preset"] == block.preset)
+        & (scores["dataset"] == block.dataset)
+        & (scores["backbone"] == block.backbone)
+        & (scores["fold"].map(schemes) == block.folds)
+        & scores["method"].isin(methods)
+    ]
+    return chosen.pivot(index=["seed", "fold"], columns="method", values="value").dropna()
+
+
+# --- families --------------------------------------------------------------------------------
+
+Number = int | float
+
+
+def families(
+    definitions: Sequence[Mapping[str, Any]], methods: Sequence[str]
+) -> dict[str, dict[str, dict[Number, str]]]:
+    """Methods that differ in one parameter, which their names end with: ``smooth-0.1``, say.
+
+    Args:
+        definitions: ``name`` and ``parameters`` of methods, as the manifest has them.
+        methods: those that may be members.
+
+    Returns:
+        By parameter, then by what the members' names begin with (the largest family first): the
+        members by the parameter's value. A parameter without a family of two is left out.
+    """
+    found: dict[str, dict[str, dict[Number, str]]] = {}
+    for definition in definitions:
+        name = str(definition["name"])
+        for parameter, value in definition.get("parameters", {}).items():
+            stem = name.removesuffix(f"-{value}")
+            if name in methods and stem != name and isinstance(value, int | float):
+                found.setdefault(parameter, {}).setdefault(stem, {})[value] = name
+    ordered_by_size = {
+        parameter: dict(sorted(stems.items(), key=lambda item: (-len(item[1]), item[0])))
+        for parameter, stems in sorted(found.items())
     }
-    frame = pd.DataFrame(columns)
-    return frame.loc[sorted(frame.index)].dropna()
+    return {
+        parameter: {stem: dict(sorted(members.items())) for stem, members in stems.items()}
+        for parameter, stems in ordered_by_size.items()
+        if len(next(iter(stems.values()))) >= 2
+    }

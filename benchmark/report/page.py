@@ -7,33 +7,17 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 from markupsafe import Markup, escape
 
-from benchmark.api import Quantity
-from benchmark.report.board import Board, Cost, Row, Value
-from benchmark.report.drawing import Drawing
-from benchmark.report.tables import (
-    chance_cell,
-    details,
-    floor_cell,
-    footnotes,
-    mark,
-    name_cell,
-    other_notes,
-    overall_sentences,
-    ratio,
-    ratio_note,
-    reading,
-    subtitle,
-)
+from benchmark.report import sentences
+from benchmark.report.board import Board, Column, Cost, Row, Value
+from benchmark.report.figures import Drawing
+from benchmark.report.tables import chance_cell, details, name_cell
 from benchmark.report.words import (
-    ABSENT,
-    ARROWS,
     SAME_TIME,
     broken,
     in_order,
@@ -48,56 +32,6 @@ from benchmark.report.words import (
 from benchmark.statistics import Tables
 
 _HERE = Path(__file__).parent
-
-
-@dataclass(frozen=True)
-class Bar:
-    """The interval of a cell as percentages of its column's range; NaN is not drawn."""
-
-    low: float
-    value: float
-    high: float
-    floor: float
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One number of the page's leaderboard.
-
-    Attributes:
-        name: metric or cost, by which columns are shown and hidden.
-        sort: what to sort by, as JavaScript reads it; empty where there is nothing.
-        text: the number.
-        extra: its interval, or ratio.
-        floor: its noise floor, and the p-value of perfect calibration.
-        marks: signs that refer to the small print.
-        bar: the interval as a picture.
-        best: whether it is the best of its column.
-    """
-
-    name: str
-    sort: str
-    text: str
-    extra: str = ""
-    floor: str = ""
-    marks: str = ""
-    bar: Bar | None = None
-    best: bool = False
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of the page's leaderboard."""
-
-    kind: Quantity
-    hardware: str
-    shown: bool
-
-    @property
-    def hint(self) -> str:
-        """Unit, machine and direction: the small line under the column's name."""
-        better = f"{ARROWS[self.kind.direction]} better" if self.kind.direction else ""
-        return ", ".join(part for part in (self.kind.printed_unit, self.hardware, better) if part)
 
 
 def render(
@@ -123,235 +57,152 @@ def render(
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {
-        "linked": linked,
-        "data_uri": data_uri,
-        "breakable": breakable,
-        "labelled": labelled,
-    }
-    script = (_HERE / "page.js").read_text(encoding="utf-8").strip()
-    shown = {str(m["name"]): m for m in methods}
-    names = list(dict.fromkeys(row.method for board in boards for row in board.rows))
-    definitions = [
-        shown.get(name, {"name": name, "summary": "", "paper": "", "parameters": {}})
-        for name in sorted(names)
-    ]
-    columns = _shared_columns(boards)
+    used_in_the_page = (
+        bar, breakable, chance_cell, data_uri, details, facts, floor_sentence, interval, labelled,
+        letter_ranges, linked, name_cell, number, p_equation, sentences.ratio_note,
+        sentences.subtitle, size, sortable,
+    )  # fmt: skip
+    environment.globals |= {function.__name__: function for function in used_in_the_page}
+    style, script = (
+        (_HERE / name).read_text(encoding="utf-8").strip() for name in ("page.css", "page.js")
+    )
+    known = {str(m["name"]): m for m in methods}
+    names = sorted({row.method for board in boards for row in board.rows})
+    nothing = {"summary": "", "paper": "", "parameters": {}}
+    columns = {c.quantity.name: c for board in boards for c in board.columns}
     return environment.get_template("page.html").render(
         boards=boards,
-        answers=[answer(board) for board in boards],
-        columns=columns,
-        board_columns=[_columns(board) for board in boards],
-        cells=[_cells(board) for board in boards],
-        details=[details(board) for board in boards],
-        subtitles=[subtitle(board) for board in boards],
-        ratio_notes=[ratio_note(board) for board in boards],
-        datasets=sorted({b.block.dataset for b in boards} - {""}),
-        backbones=sorted({b.block.backbone for b in boards} - {""}),
+        columns=[columns[name] for name in in_order(columns)],
+        datasets=sorted({board.block.dataset for board in boards} - {""}),
+        backbones=sorted({board.block.backbone for board in boards} - {""}),
         figures=[figures.get(board, ()) for board in boards],
         overall_figures=figures.get(None, ()),
-        overall=overall_sentences(tables),
-        reading=reading(boards),
-        name_cell=name_cell,
-        chance_cell=chance_cell,
-        signs=footnotes(boards),
-        notes=other_notes(tables),
-        letter_ranges=letter_ranges,
-        definitions=definitions,
-        anchors={str(d["name"]): f"method-{i}" for i, d in enumerate(definitions)},
+        overall=sentences.over_all_blocks(tables),
+        reading=sentences.reading(boards),
+        signs=sentences.footnotes(boards),
+        notes=sentences.other_notes(tables),
+        definitions=[known.get(name, {"name": name, **nothing}) for name in names],
+        anchors={name: f"method-{i}" for i, name in enumerate(names)},
         command=provenance.get("command", ""),
         provenance={k: v for k, v in provenance.items() if k != "command"},
-        number=number,
-        interval=interval,
-        style=Markup((_HERE / "page.css").read_text(encoding="utf-8").strip()),
+        style=Markup(style),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
 
-# --- the answer ----------------------------------------------------------------------------
+# --- in short ----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a reader in a hurry takes away from one board."""
+class Fact(NamedTuple):
+    """The best method in one respect, and its value."""
 
-    best: Row
-    tied: tuple[str, ...]
-    chance: str
-    facts: tuple[tuple[str, str, str], ...]
-    floor: str
+    label: str
+    method: str
+    text: str
 
 
-def answer(board: Board) -> Answer:
-    """The headline of a board: the best method, its equals, and the best of each metric."""
-    best = board.rows[0]
-    facts = []
+def facts(board: Board) -> list[Fact]:
+    """What a reader in a hurry takes away from a board, besides the best rank."""
+    found = []
     for metric in board.main_metrics[:3]:
         row = board.best(metric)
         if row is None:
             continue
-        kind, value = quantity(metric), row.values[metric]
-        digits = board.digits(metric)
-        unit = " %" if kind.printed_unit == "%" else ""
-        text = f"{number(value.value * kind.scale, digits)}{mark(value)}{unit}"
-        bounds = interval(value.low * kind.scale, value.high * kind.scale, digits)
-        superlative = "Highest" if kind.direction == "higher" else "Lowest"
-        facts.append(
-            (f"{superlative} {_lowered(kind.short)}", row.method, f"{text} {bounds}".strip())
-        )
-    if cheap := _cheapest_of(board, board.tied):
-        facts.append(cheap)
-    chance = "" if math.isnan(best.chance_best) else f"{number(best.chance_best * 100, 0)} %"
-    return Answer(
-        best, tuple(r.method for r in board.tied[1:]), chance, tuple(facts), _floor_sentence(board)
-    )
+        q, value = quantity(metric), row.values[metric]
+        text, bounds = board.printed(metric, value.value, value.low, value.high)
+        unit = " %" if q.printed_unit == "%" else ""
+        superlative = "Highest" if q.direction == "higher" else "Lowest"
+        short = q.short if q.short[:2].isupper() else q.short[:1].lower() + q.short[1:]
+        text = f"{text}{value.mark}{unit} {bounds}".rstrip()
+        found.append(Fact(f"{superlative} {short}", row.method, text))
+    cheapest = _cheapest(board)
+    return [*found, cheapest] if cheapest else found
 
 
-def _cheapest_of(board: Board, rows: Sequence[Row]) -> tuple[str, str, str] | None:
+def _cheapest(board: Board) -> Fact | None:
+    """Of the methods that cannot be told apart from the best, the one that trains quickest."""
     keys = [key for key in board.costs if key[0] == "train_seconds"]
-    if len(keys) != 1 or len(rows) < 2:
+    if len(keys) != 1 or len(board.tied) < 2:
         return None
-    priced = [row for row in rows if not math.isnan(row.costs.get(keys[0], Cost()).value)]
-    if not priced:
+    costs = {row.method: row.costs.get(keys[0], Cost()) for row in board.tied}
+    seconds = [cost.value for cost in costs.values() if not math.isnan(cost.value)]
+    if not seconds:
         return None
-    least = min(row.costs[keys[0]].value for row in priced)
-    row = next(row for row in priced if row.costs[keys[0]].value <= SAME_TIME * least)
-    cost = row.costs[keys[0]]
+    method, cost = next((m, c) for m, c in costs.items() if c.value <= SAME_TIME * min(seconds))
     relative = "" if math.isnan(cost.ratio) else f" ({cost.ratio:.2f}× {board.cost_reference})"
-    return "Cheapest of the best to train", row.method, f"{significant(cost.value)} s{relative}"
+    return Fact("Cheapest of the best to train", method, f"{significant(cost.value)} s{relative}")
 
 
-def _floor_sentence(board: Board) -> str:
-    measured = [r for r in board.rows if not math.isnan(r.values.get("ece", Value()).floor_high)]
+def floor_sentence(board: Board) -> str:
+    """Which methods' ECE a perfectly calibrated model would reach by chance."""
+    values = {row.method: row.values["ece"] for row in board.rows if "ece" in row.values}
+    measured = sum(not math.isnan(value.floor_high) for value in values.values())
     if not measured:
         return ""
-    inside = board.inside_floor
+    inside = [method for method, value in values.items() if value.inside_floor]
     images = f" on {board.images:,} images" if board.images else ""
     if not inside:
         return f"No method is inside the noise floor: every ECE is more than chance{images}."
-    if len(inside) == len(measured):
-        who = "Every method is" if len(inside) > 1 else "The method is"
+    several = len(inside) > 1
+    if len(inside) == measured:
+        who = "Every method is" if several else "The method is"
     elif len(inside) <= 4:
-        who = f"{listed(inside)} {'are' if len(inside) > 1 else 'is'}"
+        who = f"{listed(inside)} {'are' if several else 'is'}"
     else:
-        who = f"{len(inside)} of {len(measured)} methods are"
+        who = f"{len(inside)} of {measured} methods are"
     return (
-        f"{who} inside the noise floor of ECE: {'their' if len(inside) > 1 else 'its'} "
-        f"miscalibration is no more than chance would show{images}."
+        f"{who} inside the noise floor of ECE: {'their' if several else 'its'} miscalibration is "
+        f"no more than chance would show{images}."
     )
-
-
-def _lowered(text: str) -> str:
-    return text if text[:2].isupper() else text[:1].lower() + text[1:]
 
 
 # --- the table -----------------------------------------------------------------------------
 
 
-def _columns(board: Board) -> list[Column]:
-    several = len(board.hardware) > 1
-    metrics = [Column(quantity(m), "", m in board.main_metrics) for m in board.metrics]
-    costs = [
-        Column(quantity(n), h if several else "", bool(quantity(n).main)) for n, h in board.costs
-    ]
-    return metrics + costs
+def bar(board: Board, column: Column, row: Row) -> tuple[float, ...]:
+    """The interval of a primary metric as a picture: percentages of its column's range.
+
+    Returns:
+        The lower end, the value, the upper end and the noise floor; NaN is not drawn. Empty where
+        there is no picture.
+    """
+    name = column.quantity.name
+    value = row.values.get(name, Value())
+    if not column.quantity.main or not math.isfinite(value.value):
+        return ()
+
+    def ends(v: Value) -> tuple[float, ...]:
+        return v.low, v.value, v.high, v.floor_high
+
+    drawn = [end for r in board.rows for end in ends(r.values[name]) if math.isfinite(end)]
+    drawn += [0.0] * column.has_floor
+    least, most = min(drawn), max(drawn)
+
+    def place(x: float) -> float:
+        share = min(max((x - least) / (most - least), 0), 1)
+        return math.nan if math.isnan(x) else round(share * 100, 1)
+
+    return tuple(map(place, ends(value))) if most > least else ()
 
 
-def _shared_columns(boards: Sequence[Board]) -> list[Column]:
-    """Each metric and cost once, for the choice of columns."""
-    found = {c.kind.name: c for board in boards for c in _columns(board)}
-    return [found[name] for name in in_order(found)]
-
-
-def _cells(board: Board) -> list[list[Cell]]:
-    ranges = {m: _range(board, m) for m in board.metrics}
-    best = {m: row.method for m in board.metrics if (row := board.best(m)) is not None}
-    return [
-        [
-            *(_metric(board, row, m, ranges[m], best.get(m) == row.method) for m in board.metrics),
-            *(_cost(row, key) for key in board.costs),
-        ]
-        for row in board.rows
-    ]
-
-
-def _metric(
-    board: Board, row: Row, metric: str, span: tuple[float, float], best: bool
-) -> Cell:  # fmt: skip
-    value = row.values.get(metric, Value())
-    kind, digits = quantity(metric), board.digits(metric)
-    return Cell(
-        name=metric,
-        sort=_sortable(value.value),
-        text=number(value.value * kind.scale, digits),
-        extra=interval(value.low * kind.scale, value.high * kind.scale, digits),
-        floor=_floor(board, row, metric),
-        marks=mark(value),
-        bar=_bar(value, span) if quantity(metric).main else None,
-        best=best,
-    )
-
-
-def _floor(board: Board, row: Row, metric: str) -> str:
-    value = row.values.get(metric, Value())
-    if math.isnan(value.floor_high):
-        return ""
-    return f"floor {floor_cell(board, row, metric)}, {p_equation(value.p_calibrated)}"
-
-
-def _cost(row: Row, key: tuple[str, str]) -> Cell:
-    cost = row.costs.get(key, Cost())
-    text = ABSENT if math.isnan(cost.value) else significant(cost.value)
-    return Cell(key[0], _sortable(cost.value), text, ratio(cost, key[0]))
-
-
-def _sortable(value: float) -> str:
+def sortable(value: float) -> str:
+    """A number as JavaScript reads it; empty where there is none."""
     if math.isnan(value):
         return ""
     return ("Infinity" if value > 0 else "-Infinity") if math.isinf(value) else repr(value)
 
 
-def _range(board: Board, metric: str) -> tuple[float, float]:
-    ends = [
-        end
-        for row in board.rows
-        if (v := row.values.get(metric)) is not None
-        for end in (v.value, v.low, v.high, v.floor_high)
-        if math.isfinite(end)
-    ]
-    if board.has_floor(metric):
-        ends.append(0.0)
-    return (min(ends), max(ends)) if ends else (0.0, 1.0)
+# --- pieces of text --------------------------------------------------------------------------
 
-
-def _bar(value: Value, span: tuple[float, float]) -> Bar | None:
-    if not math.isfinite(value.value) or span[1] <= span[0]:
-        return None
-
-    def place(x: float) -> float:
-        share = (x - span[0]) / (span[1] - span[0])
-        return round(min(max(share, 0), 1) * 100, 1) if not math.isnan(x) else math.nan
-
-    return Bar(place(value.low), place(value.value), place(value.high), place(value.floor_high))
-
-
-# --- filters -------------------------------------------------------------------------------
-
-_ADDRESS = re.compile(r"https?://[^\s<>\"'()\[\]{}]+[^\s<>\"'()\[\]{}.,;:]")
+_ADDRESS = re.compile(r"(https?://[^\s<>\"'()\[\]{}]+[^\s<>\"'()\[\]{}.,;:])")
 
 
 def linked(text: str) -> Markup:
     """Text with its web addresses as links; everything else is escaped."""
-    parts, end = [], 0
-    for match in _ADDRESS.finditer(text):
-        address = escape(match[0])
-        parts += [
-            escape(text[end : match.start()]),
-            Markup('<a href="{0}" rel="noopener noreferrer">{0}</a>').format(address),
-        ]
-        end = match.end()
-    return Markup("").join([*parts, escape(text[end:])])
+    link = Markup('<a href="{0}" rel="noopener noreferrer">{0}</a>')
+    parts = enumerate(_ADDRESS.split(text))  # every other one is an address
+    return Markup("").join(link.format(part) if i % 2 else escape(part) for i, part in parts)
 
 
 def breakable(name: str) -> Markup:
@@ -368,3 +219,10 @@ def labelled(key: str) -> str:
 def data_uri(drawing: Drawing) -> str:
     """The picture itself in the place of an address."""
     return "data:image/svg+xml;base64," + base64.b64encode(drawing.svg).decode()
+
+
+def size(drawing: Drawing) -> list[int]:
+    """Width and height of a picture on the page, in pixels: 120 an inch, of 72 points."""
+    points = re.search(rb'width="([\d.]+)pt" height="([\d.]+)pt"', drawing.svg)
+    assert points
+    return [round(float(length) * 120 / 72) for length in points.groups()]

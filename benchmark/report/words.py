@@ -6,9 +6,10 @@ import hashlib
 import math
 import re
 from collections.abc import Iterable
+from itertools import groupby
 
 from benchmark import statistics as stats
-from benchmark.api import Metric, Quantity, require
+from benchmark.api import Quantity, require
 from benchmark.measures.declared import quantities
 
 INFINITE = "∞"
@@ -48,11 +49,6 @@ def column_head(name: str) -> str:
     """Head of a column: short name, unit and the arrow of the better direction."""
     q = quantity(name)
     return " ".join(part for part in (q.short, q.printed_unit, ARROWS[q.direction]) if part)
-
-
-def main_metrics() -> tuple[str, ...]:
-    """The metrics of the short tables."""
-    return tuple(q.name for q in quantities().values() if isinstance(q, Metric) and q.main)
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:
@@ -118,20 +114,15 @@ def p_equation(p: float) -> str:
 def letter_ranges(group: str) -> str:
     """``a``, ``ab``, ``a–d fg``: letters of a group, three and more neighbours as a range."""
     places = [26 * int(n or 0) + ord(a) for a, n in re.findall(r"([a-z])(\d*)", group)]
-    runs: list[list[int]] = []
-    for place in sorted(places):
-        if runs and runs[-1][-1] == place - 1:
-            runs[-1].append(place)
-        else:
-            runs.append([place])
     parts: list[str] = []
-    for run in runs:
-        if len(run) > 2:
-            parts.append(f"{_letter(run[0])}–{_letter(run[-1])}")
+    for _, run in groupby(enumerate(sorted(places)), lambda numbered: numbered[1] - numbered[0]):
+        letters = [_letter(place) for _, place in run]
+        if len(letters) > 2:
+            parts.append(f"{letters[0]}–{letters[-1]}")
         elif parts and "–" not in parts[-1]:
-            parts[-1] += "".join(map(_letter, run))
+            parts[-1] += "".join(letters)
         else:
-            parts.append("".join(map(_letter, run)))
+            parts.append("".join(letters))
     return " ".join(parts)
 
 

@@ -22,10 +22,20 @@ def material(methods, against="cross-entropy", alpha=0.05, **kwargs):
         predictions=made,
         tables=tables,
         costs=costs,
-        boards=make_boards(tables, costs, against, alpha),
+        boards=make_boards(tables, costs, against, alpha, "cross-entropy"),
         methods=builder.definitions(methods),
         provenance=builder.PROVENANCE,
+        against=against,
+        alpha=alpha,
     )
+
+
+def write_all(folder, made):
+    """All files of a report of some material."""
+    return write(
+        folder, made.tables, made.predictions, made.costs, made.methods, made.provenance,
+        made.against, made.alpha, "cross-entropy",
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +51,4 @@ def many():
 @pytest.fixture(scope="session")
 def report(tmp_path_factory, few):
     folder = tmp_path_factory.mktemp("report")
-    files = write(
-        folder, few.tables, few.predictions, few.costs, few.methods, few.provenance
-    )  # fmt: skip
-    return SimpleNamespace(folder=folder, files=files)
+    return SimpleNamespace(folder=folder, files=write_all(folder, few))

@@ -3,7 +3,7 @@ import math
 import pandas as pd
 import pytest
 
-from benchmark.report.board import Block, make_boards
+from benchmark.report.board import make_boards
 from benchmark.statistics import Tables
 
 from .builder import definitions
@@ -34,6 +34,11 @@ def cost(method, seconds, fold="1/2", hardware="cpu"):
     return {"preset": "standard", "dataset": "d", "backbone": "b", "method": method, "fold": fold,
             "seed": 0, "metric": "train_seconds", "value": seconds,
             "hardware": hardware}  # fmt: skip
+
+
+def priced(costs, against="m", reference="cross-entropy"):
+    frame = ranks(m=(1.0, "a"), **{"cross-entropy": (2.0, "a")})
+    return make_boards(tables(frame), costs, against, cost_reference=reference)
 
 
 def test_rows_are_sorted_by_rank_then_name_and_unranked_last():
@@ -69,7 +74,7 @@ def test_best_follows_the_direction_and_skips_what_is_absent():
 def test_ratio_uses_the_replicates_that_both_have():
     costs = pd.DataFrame([cost("cross-entropy", 10.0), cost("cross-entropy", 90.0, "2/2"),
                           cost("m", 20.0)])  # fmt: skip
-    [board] = make_boards(tables(ranks(m=(1.0, "a"), **{"cross-entropy": (2.0, "a")})), costs, "m")
+    [board] = priced(costs)
     by_name = {r.method: r.costs["train_seconds", "cpu"] for r in board.rows}
     assert by_name["m"].ratio == pytest.approx(2.0)
     assert (by_name["cross-entropy"].value, by_name["cross-entropy"].ratio) == (50.0, 1.0)
@@ -77,29 +82,43 @@ def test_ratio_uses_the_replicates_that_both_have():
 
 def test_ratio_leaves_out_what_the_reference_lacks():
     costs = pd.DataFrame([cost("cross-entropy", 10.0), cost("m", 20.0), cost("m", 90.0, "2/2")])
-    [board] = make_boards(tables(ranks(m=(1.0, "a"), **{"cross-entropy": (2.0, "a")})), costs, "m")
+    [board] = priced(costs)
     assert board.rows[0].costs["train_seconds", "cpu"].ratio == pytest.approx(2.0)
     assert board.rows[0].costs["train_seconds", "cpu"].value == pytest.approx(55.0)
 
 
+def test_without_their_reference_costs_are_compared_with_that_of_the_differences():
+    costs = pd.DataFrame([cost("cross-entropy", 10.0), cost("m", 20.0)])
+    for reference in ("", "never run"):
+        [board] = priced(costs, against="m", reference=reference)
+        assert board.cost_reference == "m"
+        assert board.rows[1].costs["train_seconds", "cpu"].ratio == 0.5
+
+
+def test_there_is_no_ratio_to_a_cost_of_nothing():
+    [board] = priced(pd.DataFrame([cost("cross-entropy", 0.0), cost("m", 20.0)]))
+    assert math.isnan(board.rows[0].costs["train_seconds", "cpu"].ratio)
+
+
 def test_hardware_is_never_mixed():
     costs = pd.DataFrame([cost("cross-entropy", 10.0), cost("m", 1.0, hardware="gpu")])
-    [board] = make_boards(tables(ranks(m=(1.0, "a"), **{"cross-entropy": (2.0, "a")})), costs, "m")
+    [board] = priced(costs)
     assert board.costs == (("train_seconds", "cpu"), ("train_seconds", "gpu"))
-    assert board.cost_head(("train_seconds", "gpu")) == "Training s ↓ (gpu)"
+    assert [c.head for c in board.columns] == ["Training s ↓ (cpu)", "Training s ↓ (gpu)"]
     m = next(r for r in board.rows if r.method == "m").costs
     assert set(m) == {("train_seconds", "gpu")}
     assert math.isnan(m["train_seconds", "gpu"].ratio)
 
 
-def test_only_differences_to_the_reference_are_taken():
+def test_differences_are_known_by_their_reference():
     pairs = pd.DataFrame(
         [{**HEAD, "metric": "ece", "method": "b", "reference": r, "difference": d}
          for r, d in (("a", 0.1), ("c", 0.2))]
     )  # fmt: skip
     frame = ranks(a=(1.0, "a"), b=(2.0, "a"), c=(3.0, "a"))
     [board] = make_boards(tables(frame, pairs=pairs), EMPTY, "c")
-    assert board.rows[1].differences["ece"].difference == 0.2
+    assert board.rows[1].differences["ece", "c"].difference == 0.2
+    assert board.leaders == {"ece": "a"}  # the other one is the best
 
 
 def test_main_metrics_are_all_where_no_primary_one_was_asked_for():
@@ -111,10 +130,11 @@ def test_main_metrics_are_all_where_no_primary_one_was_asked_for():
 def test_blocks_are_kept_apart(many):
     assert [b.block.dataset for b in many.boards] == ["ham10000", "pneumoniamnist"]
     assert all(len(b.rows) == len(definitions()) + 1 for b in many.boards)
-    assert len({b.block.file_name for b in many.boards}) == 2
+    assert len({b.file_name for b in many.boards}) == 2
 
 
-def test_block_names():
-    block = Block("standard", "d", "b", "official")
-    assert block.title == "d · b · official split · standard"
-    assert block.file_name == "d--b--official--standard"
+def test_names_of_a_board():
+    frame = ranks(a=(1.0, "a")).assign(folds="official")
+    [board] = make_boards(tables(frame), EMPTY, "a")
+    assert board.title == "d · b · official split · standard"
+    assert board.file_name == "d--b--official--standard"

@@ -3,9 +3,15 @@ import dataclasses
 import numpy as np
 import pytest
 
-from benchmark.api import Origin, Predictions
-from benchmark.report.board import Block
-from benchmark.report.curves import by_method, reliability, replicate_scores, risk_coverage
+from benchmark.api import BlockKey, Origin, Predictions
+from benchmark.report.curves import (
+    by_method,
+    families,
+    reliability,
+    replicate_scores,
+    risk_coverage,
+)
+from benchmark.statistics import scores
 
 
 def make(confidence, correct, fold="official", seed=0, method="m"):
@@ -76,18 +82,45 @@ def test_equal_confidences_enter_together():
 
 
 def test_replicate_scores_keep_common_replicates():
-    found = {
-        "a": [make([0.8] * 4, [1, 1, 1, 0], f, method="a") for f in ("1/2", "2/2")],
-        "b": [make([0.6] * 4, [1, 1, 0, 0], "1/2", method="b")],
-    }
-    assert replicate_scores(found, "accuracy").to_dict("list") == {"a": [0.75], "b": [0.5]}
-    assert replicate_scores(found, "ece").to_numpy()[0] == pytest.approx([0.05, 0.1])
+    made = [make([0.8] * 4, [1, 1, 1, 0], f, method="a") for f in ("1/2", "2/2")]
+    made += [make([0.6] * 4, [1, 1, 0, 0], "1/2", method="b")]
+    others = [make([0.7] * 4, [1] * 4, f, method="b") for f in ("2/3", "official")]
+    others += [make([0.7] * 4, [1] * 4, "1/2", method="c")]
+    made = [dataclasses.replace(p, ids=np.char.add(p.origin.fold, p.ids)) for p in [*made, *others]]
+    frame = scores(made)
+    block = BlockKey("p", "d", "b", "2 folds")
+
+    def wide(metric):
+        return replicate_scores(frame, block, ["a", "b"], metric)
+
+    assert wide("accuracy").to_dict("list") == {"a": [0.75], "b": [0.5]}
+    assert wide("ece").to_numpy()[0] == pytest.approx([0.05, 0.1])
     nll = -(3 * np.log(0.8) + np.log(0.2)) / 4
-    assert replicate_scores(found, "nll").loc[(0, "1/2"), "a"] == pytest.approx(nll)
+    assert wide("nll").loc[(0, "1/2"), "a"] == pytest.approx(nll)
+
+
+def test_band_holds_as_many_draws_as_alpha_says():
+    one = [make([0.9] * 100, [1] * 90 + [0] * 10)]
+    wide, narrow = reliability(one, 0.01), reliability(one, 0.5)
+    # Points of Binomial(100, 0.9): 0.5 % and 99.5 %; 25 % and 75 %.
+    assert (wide.low[0], wide.high[0]) == pytest.approx((0.81, 0.97), abs=0.011)
+    assert (narrow.low[0], narrow.high[0]) == pytest.approx((0.88, 0.92), abs=0.011)
+
+
+def test_families_are_declared_by_parameter_and_name():
+    definitions = [
+        {"name": name, "parameters": {"heads": heads, "weight": 0.5, "calibrator": "none"}}
+        for name, heads in (("b-3", 3), ("a-10", 10), ("a-2", 2), ("a-9", 2), ("c", 1), ("a-7", 7))
+    ]
+    found = families(definitions, ["b-3", "a-10", "a-2", "a-9", "c"])
+    assert found == {"heads": {"a": {2: "a-2", 10: "a-10"}, "b": {3: "b-3"}}}
+    assert list(found["heads"]) == ["a", "b"]
+    assert list(found["heads"]["a"]) == [2, 10]
+    assert families(definitions, ["b-3", "a-2", "c"]) == {}
 
 
 def test_by_method_takes_its_block_alone():
     folds = ("2/3", "10/3", "1/3", "3/3", "1/5", "official", "draw-0")
     all_of_them = [make([0.8], [1], f) for f in folds]
-    found = by_method(all_of_them, Block("p", "d", "b", "3 folds"))
+    found = by_method(all_of_them, BlockKey("p", "d", "b", "3 folds"))
     assert [p.origin.fold for p in found["m"]] == ["1/3", "2/3", "3/3", "10/3"]

@@ -10,11 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmark.report import write
 from benchmark.report.board import Cost
-from benchmark.report.page import _cheapest_of, labelled, linked
+from benchmark.report.page import _cheapest, labelled, linked
 
-from .conftest import ATTACK, FEW
+from .conftest import ATTACK, FEW, write_all
 
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -88,7 +87,7 @@ def emulate(browser, width=1300, scheme="light", mobile=False):
 def show(browser, folder, made, **changed):
     """A report of other material than the usual one."""
     made = SimpleNamespace(**{**vars(made), **changed})
-    write(folder, made.tables, made.predictions, made.costs, made.methods, made.provenance)
+    write_all(folder, made)
     browser.get((folder / "report.html").as_uri())
 
 
@@ -413,10 +412,14 @@ def test_addresses_become_links_and_nothing_else():
 
 def test_a_percent_of_time_makes_no_method_the_cheapest():
     key = ("train_seconds", "a machine")
-    board = SimpleNamespace(costs=[key], cost_reference="cross-entropy")
     rows = [
         SimpleNamespace(method=name, costs={key: Cost(seconds)})
         for name, seconds in (("best", 100.0), ("second", 99.0), ("third", 80.0))
     ]
-    assert _cheapest_of(board, rows[:2])[1:] == ("best", "100 s")
-    assert _cheapest_of(board, rows)[1:] == ("third", "80.0 s")
+
+    def cheapest(tied):
+        board = SimpleNamespace(costs=[key], cost_reference="cross-entropy", tied=tied)
+        return _cheapest(board)[1:]
+
+    assert cheapest(rows[:2]) == ("best", "100 s")
+    assert cheapest(rows) == ("third", "80.0 s")

@@ -8,15 +8,8 @@ import pandas as pd
 import pytest
 
 from benchmark.report.board import make_boards
-from benchmark.report.tables import (
-    csv,
-    escape_latex,
-    footnotes,
-    latex,
-    markdown,
-    overall_sentences,
-    reading,
-)
+from benchmark.report.sentences import footnotes, over_all_blocks, reading
+from benchmark.report.tables import csv, escape_latex, latex, markdown
 from benchmark.statistics import summarise
 
 from . import builder
@@ -117,7 +110,7 @@ def test_markup_in_names_is_shown_as_text(few):
 
 
 def test_csv_is_unrounded(few):
-    frame = pd.read_csv(io.StringIO(csv(few.boards)))
+    frame = pd.read_csv(io.StringIO(csv(few.boards, few.tables)))
     assert len(frame) == 8
     for board in few.boards:
         for row in board.rows:
@@ -172,7 +165,7 @@ def test_differences_to_the_best_are_shown(few):
     assert shown in text
     assert "Method minus the best one of the column" in text
     assert "Method minus the best one of the column" in latex(few.boards, few.tables)
-    frame = pd.read_csv(io.StringIO(csv(few.boards)))
+    frame = pd.read_csv(io.StringIO(csv(few.boards, few.tables)))
     line = frame[(frame.dataset == board.block.dataset) & (frame.method == "cross-entropy")].iloc[0]
     assert line.nll_best == best["nll"]
     assert line.nll_difference_to_best == pair["difference"]
@@ -205,7 +198,7 @@ def test_too_few_blocks_are_called_so(few):
 
 def test_one_block_is_not_tested_over_blocks():
     one = material(("cross-entropy", "mhml-2"), images=60, blocks=(("d", 3, 0.0),))
-    assert overall_sentences(one.tables) == []
+    assert over_all_blocks(one.tables) == []
 
 
 def test_the_coverage_is_named():

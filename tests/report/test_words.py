@@ -110,6 +110,8 @@ def test_what_nobody_declared_is_an_error():
         words.quantity("my_new_score")
 
 
+@steady
+@given(st.text(max_size=40))
 def test_pieces_of_a_name_make_the_name(name):
     assert "".join(words.broken(name)) == name
 
