@@ -153,7 +153,6 @@ def regenerate(
         {"command": "; ".join(listing.commands), **content.environment},
         reference,
         alpha,
-        scores,
     )
     return content.missing
 
