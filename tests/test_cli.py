@@ -247,7 +247,7 @@ def test_lesions_are_never_split(tmp_path, shared_data):
         (["run", "--datasets", "csv:absent.csv"], "absent.csv"),
         (["run", "--datasets", "folder:"], "say which"),
         (["run", "--config", "absent.toml"], "absent.toml"),
-        (["run", "--plugins", "absent"], "no such folder"),
+        (["run", "--plugins", "absent"], "there is no folder absent"),
         (["leaderboard"], "holds no results yet"),
         (["list", "colours"], "invalid choice"),
         ([], "required"),
