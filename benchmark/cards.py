@@ -185,10 +185,11 @@ def _places(value: pd.Series[float], kind: Quantity) -> frozenset[int]:
 
 
 def _best(column: CardColumn, kind: Quantity, shown: Sequence[str]) -> tuple[str, str]:
-    i = min(column.best)
+    first = min(column.best)
     head = kind.short if kind.short[:2].isupper() else kind.short.lower()
     superlative = "Highest" if kind.direction == "higher" else "Lowest"
-    text = f"{shown[i]}: {_with_unit(column, i)} {column.intervals[i]}"
+    who = ", ".join(shown[i] for i in sorted(column.best))
+    text = f"{who}: {_with_unit(column, first)} {column.intervals[first]}"
     return f"{superlative} {head}", text.rstrip()
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +15,9 @@ from benchmark.api import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from benchmark.leaderboard import Leaderboard
     from benchmark.running.prepare import Work
     from benchmark.running.request import Request
-    from benchmark.statistics import Tables
 
 RESULTS = "results/local"
 DATASETS = "simulated,digits"
@@ -34,18 +33,21 @@ class Figure:
         return self.path.read_text(encoding="utf-8")
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Results:
     """Numbers that can be believed, in tidy frames; a notebook shows them as tables.
 
-    The columns preset, dataset, backbone and folds say within which rows methods may be compared:
-    the same images, network and settings.
+    Only rows that agree in preset, dataset, backbone and folds may be compared.
 
     Attributes:
         folder: where the tables, the figures and ``report.html`` lie.
-        tables: the statistics, all frames of them.
-        scores: every metric of every replicate, one a row.
-        costs: every cost of every replicate, one a row, with the hardware.
+        ranks: one row per method: its mean rank with its interval, and the letters of its group;
+            methods that share a letter cannot be told apart.
+        intervals: one row per method and metric: value, interval, noise floor.
+        pairs: one row per method, metric and reference: the paired difference.
+        scores: one row per replicate and metric.
+        costs: one row per replicate and cost, with the hardware.
+        notes: the small print, in sentences.
         missing: a sentence for each method that lacks a replicate.
         trained: fits made by this run.
         stored: fits that this run found in the store.
@@ -53,33 +55,16 @@ class Results:
     """
 
     folder: Path
-    tables: Tables
+    ranks: pd.DataFrame
+    intervals: pd.DataFrame
+    pairs: pd.DataFrame
     scores: pd.DataFrame
     costs: pd.DataFrame
-    missing: tuple[str, ...] = ()
+    notes: Sequence[str] = ()
+    missing: Sequence[str] = ()
     trained: int = 0
     stored: int = 0
     failed: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def ranks(self) -> pd.DataFrame:
-        """One row per method: its mean rank with its interval, and the letters of its group."""
-        return self.tables.ranks
-
-    @property
-    def intervals(self) -> pd.DataFrame:
-        """One row per method and metric: value, interval, noise floor."""
-        return self.tables.values
-
-    @property
-    def pairs(self) -> pd.DataFrame:
-        """One row per method, metric and reference: the paired difference."""
-        return self.tables.pairs
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """The small print, in sentences."""
-        return self.tables.notes
 
     @property
     def figures(self) -> dict[str, Path]:
@@ -105,16 +90,6 @@ class Results:
 
         terminal.show(cards(self), terminal.console())
 
-    def to_json(self) -> str:
-        """Ranks, values and mean costs as JSON.
-
-        What does not exist is ``null``, an infinite loss is ``"Infinity"``.
-        """
-        frames = {"ranks": self.ranks, "values": self.intervals, "costs": self.mean_costs()}
-        content: dict[str, Any] = {name: _records(frame) for name, frame in frames.items()}
-        content |= {"notes": list(self.notes), "missing": list(self.missing)}
-        return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-
     def mean_costs(self) -> pd.DataFrame:
         """Mean over the replicates, one row per method, cost and hardware."""
         from benchmark.api import BlockKey, fold_scheme
@@ -123,21 +98,17 @@ class Results:
         keys = [*BlockKey._fields, "method", "metric", "hardware"]
         return costs.groupby(keys, sort=False)["value"].mean().reset_index()
 
-    def of(self, datasets: Sequence[str]) -> Results:
-        """The same of these data sets alone."""
+    def to_json(self) -> str:
+        """Ranks, values and mean costs; ``null`` where there is none, ``"Infinity"`` as text."""
 
-        def part(frame: pd.DataFrame) -> pd.DataFrame:
-            return frame[frame["dataset"].isin(datasets)].reset_index(drop=True)
+        def rows(frame: pd.DataFrame) -> list[dict[Hashable, Any]]:
+            plain = frame.astype(object).where(frame.notna(), None)
+            return plain.replace({math.inf: "Infinity", -math.inf: "-Infinity"}).to_dict("records")
 
-        tables = dataclasses.replace(
-            self.tables,
-            values=part(self.intervals),
-            ranks=part(self.ranks),
-            pairs=part(self.pairs),
-        )
-        return dataclasses.replace(
-            self, tables=tables, scores=part(self.scores), costs=part(self.costs)
-        )
+        frames = {"ranks": self.ranks, "values": self.intervals, "costs": self.mean_costs()}
+        content: dict[str, Any] = {name: rows(frame) for name, frame in frames.items()}
+        content |= {"notes": list(self.notes), "missing": list(self.missing)}
+        return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
 
     def __repr__(self) -> str:
         blocks = self.ranks.groupby(["preset", "dataset", "backbone", "folds"]).ngroups
@@ -231,19 +202,15 @@ def load_results(
     """
     from benchmark import leaderboard
 
-    board = leaderboard.regenerate(
+    return _results(
         Path(folder),
-        datasets=None if datasets is None else _typed(datasets),
-        metric_names=None if metrics is None else _typed(metrics).split(","),
-        against=against,
-        alpha=alpha,
-    )
-    return Results(
-        folder=Path(folder),
-        tables=board.tables,
-        scores=board.scores,
-        costs=board.costs,
-        missing=tuple(board.missing),
+        leaderboard.regenerate(
+            Path(folder),
+            datasets=None if datasets is None else _typed(datasets),
+            metric_names=None if metrics is None else _typed(metrics).split(","),
+            against=against,
+            alpha=alpha,
+        ),
     )
 
 
@@ -257,44 +224,34 @@ def request(
     results: str | Path,
     data_root: str | Path,
     cache: str | Path | None,
-    **settings: Any,
+    weights: str | Path | None,
+    **others: Any,
 ) -> Request:
-    """What was asked for, checked as far as that goes without loading torch or data.
-
-    Args:
-        methods: as in :func:`run`, like the others.
-        datasets: names or globs.
-        results: folder of the store.
-        data_root: folder of the data sets.
-        cache: folder of decoded images.
-        settings: the others of :func:`run`, and ``command``.
+    """What was asked for, as far as it can be checked at once: see :func:`run`.
 
     Raises:
         InputError: a name, parameter or number cannot be right.
     """
     from benchmark.plan import registry
+    from benchmark.running.request import Request
 
     for name in ("folds", "seeds", "jobs"):
-        value = settings[name]
+        value = others[name]
         whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
         if not (value is None or whole or (name == "folds" and value == "official")):
             also = ", nor official" if name == "folds" else ""
             raise InputError(f"{name}: {value!r} is not a whole number of 1 or more{also}")
-    if settings["device"] not in ("auto", "cpu", "cuda"):
-        raise InputError(f"device: {settings['device']!r} is not auto, cpu or cuda")
+    if others["device"] not in ("auto", "cpu", "cuda"):
+        raise InputError(f"device: {others['device']!r} is none of auto, cpu and cuda")
     registry.select_methods(_typed(methods))
-    chosen = registry.select_datasets(_typed(datasets))
-    if settings["weights"] is not None:
-        settings["weights"] = str(settings["weights"])
-    from benchmark.running.request import Request
-
     return Request(
         methods=_typed(methods),
-        datasets=chosen,
+        datasets=registry.select_datasets(_typed(datasets)),
         results=Path(results),
         data_root=Path(data_root),
         cache=Path(data_root) / "cache" if cache is None else Path(cache),
-        **settings,
+        weights=None if weights is None else str(weights),
+        **others,
     )
 
 
@@ -319,6 +276,7 @@ def execute(wanted: Request, work: Work, say: Callable[[str], None] = terminal.s
     Raises:
         InputError: nothing could be ranked though nothing failed, or the disk is full.
     """
+    from benchmark import leaderboard
     from benchmark.running import execute as running
 
     with terminal.progress(say is not _silent) as (show, show_decoding):
@@ -336,32 +294,51 @@ def execute(wanted: Request, work: Work, say: Callable[[str], None] = terminal.s
             "their records stay in the store"
         )
     try:
-        found = load_results(wanted.results)
+        board = leaderboard.regenerate(wanted.results)
     except InputError:
         if not outcome.failed:
             raise
         say("nothing could be ranked: every fit failed")
-        found = _nothing(wanted.results)
-    others = sorted(set(found.ranks["dataset"]) - {d.name for d in wanted.datasets})
+        board = _nothing()
+    names = [dataset.name for dataset in wanted.datasets]
+    others = sorted(set(board.tables.ranks["dataset"]) - set(names))
     if others:
-        say(f"the folder's tables also hold {', '.join(others)}")
-    return dataclasses.replace(
-        found.of([d.name for d in wanted.datasets]),
-        trained=outcome.trained,
-        stored=outcome.stored,
-        failed=outcome.failed,
+        say(f"the tables there also hold {', '.join(others)}")
+    done = {name: getattr(outcome, name) for name in ("trained", "stored", "failed")}
+    return _results(wanted.results, board, names, **done)
+
+
+def _results(
+    folder: Path, board: Leaderboard, datasets: Sequence[str] | None = None, **done: Any
+) -> Results:
+    """A leaderboard's frames, of all data sets or of these."""
+
+    def chosen(frame: pd.DataFrame) -> pd.DataFrame:
+        here = slice(None) if datasets is None else frame["dataset"].isin(datasets)
+        return frame[here].reset_index(drop=True)
+
+    return Results(
+        folder=folder,
+        ranks=chosen(board.tables.ranks),
+        intervals=chosen(board.tables.values),
+        pairs=chosen(board.tables.pairs),
+        scores=chosen(board.scores),
+        costs=chosen(board.costs),
+        notes=board.tables.notes,
+        missing=tuple(board.missing),
+        **done,
     )
 
 
-def _nothing(folder: Path) -> Results:
+def _nothing() -> Leaderboard:
     """Frames without rows."""
     import pandas as pd
 
-    from benchmark import statistics
+    from benchmark import leaderboard, statistics
     from benchmark.api import ORIGIN
 
     costs = pd.DataFrame(columns=[*ORIGIN, "hardware", "metric", "value"])
-    return Results(folder, statistics.summarise([]), statistics.scores([]), costs)
+    return leaderboard.Leaderboard(statistics.summarise([]), statistics.scores([]), costs, [])
 
 
 def _typed(names: str | Sequence[str]) -> str:
@@ -371,10 +348,3 @@ def _typed(names: str | Sequence[str]) -> str:
 
 def _silent(text: str) -> None:
     """Say nothing."""
-
-
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows in JSON's own types."""
-    plain = frame.astype(object).where(frame.notna(), None)
-    rows = plain.replace({math.inf: "Infinity", -math.inf: "-Infinity"}).to_dict("records")
-    return [{str(name): value for name, value in row.items()} for row in rows]

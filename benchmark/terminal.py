@@ -99,8 +99,9 @@ def show(cards: Sequence[Card], where: Console) -> None:
         body = Table.grid(padding=(0, 2))
         body.add_column(style="bold", no_wrap=True)
         body.add_column(overflow="fold")
+        room = where.width - 6 - max(cell_len(label) for label, _ in card.sentences)
         for label, sentence in card.sentences:
-            body.add_row(label, sentence)
+            body.add_row(label, " ".join(_broken(word, room) for word in sentence.split(" ")))
         title = Text(card.title, style="bold")
         where.print(Panel(Group(title, body), border_style="green" if card.differ else "dim"))
         where.print(*_table(card, where), sep="\n")
