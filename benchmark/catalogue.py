@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 from typing import Any
 
 from benchmark.api import Calibrator, Dataset, Method
 from benchmark.measures.declared import costs, metrics
 from benchmark.plan import registry
 from benchmark.plan.presets import PRESETS, Preset
+from benchmark.report.markdown import escape_markdown, markdown_table
 
 CATALOGUE: dict[str, tuple[Any, str]] = {
     "methods": (registry.methods, "name summary parameters calibrator paper"),
@@ -49,13 +49,8 @@ def _value(entry: Any, column: str) -> Any:
 def markdown(what: str) -> str:
     """The rows as a Markdown table; ``docs/metrics.md`` is such a one."""
     listed = rows(what)
-
-    def line(cells: Iterable[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-    lines = [line(listed[0]), line("---" for _ in listed[0])]
-    lines += [line(text(value) for value in row.values()) for row in listed]
-    return "\n".join(lines)
+    cells = [[escape_markdown(text(value)) for value in row.values()] for row in listed]
+    return markdown_table(list(listed[0]), cells, left=range(len(listed[0])))
 
 
 def text(value: Any) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
-import unicodedata
 from collections.abc import Callable, Sequence
 
 import pandas as pd
 
 from benchmark.measures.declared import costs, ranked
 from benchmark.report.board import Board, Cost, Difference, Row, Value
+from benchmark.report.markdown import bullets, escape_markdown, markdown_table
 from benchmark.report.words import (
     ABSENT,
     FEW_ERRORS,
@@ -320,14 +319,14 @@ def markdown(boards: Sequence[Board], tables: Tables) -> str:
     """A document that reads well raw and rendered."""
     parts = ["# Leaderboard"]
     for board in boards:
-        parts += [f"## {_escape_markdown(board.block.title)}", subtitle(board) + "."]
-        parts.append(_markdown_table(*_grid(board), left=(1,)))
+        parts += [f"## {escape_markdown(board.block.title)}", subtitle(board) + "."]
+        parts.append(_table(*_grid(board), left=(1,)))
         for _, (head, rows), note in details(board):
-            parts += [_escape_markdown(note), _markdown_table(head, rows, left=(0,))]
+            parts += [escape_markdown(note), _table(head, rows, left=(0,))]
     overall = overall_sentences(tables)
     if overall:
-        parts += ["## Over all blocks", _bullets(overall)]
-    parts += ["## Small print", _bullets(small_print(boards, tables))]
+        parts += ["## Over all blocks", bullets(overall)]
+    parts += ["## Small print", bullets(small_print(boards, tables))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -350,36 +349,9 @@ def overall_sentences(tables: Tables) -> list[str]:
     return [*said, *dict.fromkeys(notes)]
 
 
-def _bullets(lines: Sequence[str]) -> str:
-    return "\n".join(f"- {_escape_markdown(line)}" for line in lines)
-
-
-def _markdown_table(head: list[str], rows: list[list[str]], left: tuple[int, ...]) -> str:
-    cells = [[_escape_markdown(c) for c in line] for line in (head, *rows)]
-    widths = [max(3, *(_width(c) for c in column)) for column in zip(*cells, strict=True)]
-
-    def line(texts: Sequence[str]) -> str:
-        padded = [
-            t + " " * (w - _width(t)) if i in left else " " * (w - _width(t)) + t
-            for i, (t, w) in enumerate(zip(texts, widths, strict=True))
-        ]
-        return "| " + " | ".join(padded) + " |"
-
-    rule = ["-" * w if i in left else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
-    return "\n".join([line(cells[0]), line(rule), *map(line, cells[1:])])
-
-
-def _width(text: str) -> int:
-    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
-    return len(text) + wide
-
-
-_MARKDOWN = re.compile(r"[\\`*|~$]|(?<![^\W_])_|_(?![^\W_])|<(?=[^\s\d])|\](?=[(\[:])")
-
-
-def _escape_markdown(text: str) -> str:
-    """Escape what would be markup, and no more: the file is also read raw."""
-    return _MARKDOWN.sub(r"\\\g<0>", " ".join(text.split()))
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], left: tuple[int, ...]) -> str:
+    escaped = [[escape_markdown(text) for text in line] for line in (head, *rows)]
+    return markdown_table(escaped[0], escaped[1:], left)
 
 
 # --- CSV -----------------------------------------------------------------------------------

@@ -95,7 +95,7 @@ def test_intervals_say_what_they_cover(folds, seeds, value, training):
         folds=folds if folds == 5 else 1, seeds=seeds,
     )  # fmt: skip
     if folds == "official":
-        made = [dataclasses.replace(p, fold="official") for p in made]
+        made = [p.at(fold="official") for p in made]
     if folds == "draw":
         made = [p.at(fold=f"draw-{p.origin.seed}", seed=0) for p in made]
         made = [dataclasses.replace(p, ids=np.char.add(f"{p.origin.fold}-", p.ids)) for p in made]
