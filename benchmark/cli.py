@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from benchmark.running.request import Request
 
 RESULTS = Path("results/local")
-DATASETS = "simulated,digits"
-FORMATS = ("table", "json", "markdown")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,13 +35,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.plugins is not None:
             from benchmark.api import plugins
 
-            plugins.mount(options.plugins)
+            plugins.mount(str(options.plugins))
         options.command_line = "python -m benchmark " + shlex.join(words)
         code: int = options.function(options)
     except SystemExit:  # of --help: before the errors' names, which load numpy
         raise
     except benchmark.InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        from benchmark.terminal import printable
+
+        print("error:", printable(error, but="\n"), file=sys.stderr)
         return 2
     except BrokenPipeError:
         return 0
@@ -90,6 +90,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _print_plan(request: Request, work: Work) -> None:
     from benchmark.running import forecast
+    from benchmark.terminal import printable
 
     fits = work.fits
     stored = len(fits) - len(work.missing)
@@ -106,7 +107,7 @@ def _print_plan(request: Request, work: Work) -> None:
         groups.setdefault(key, {}).setdefault(cell.method.name, []).append(cell)
     seen: set[str] = set()
     for (preset, dataset, backbone), methods in groups.items():
-        print(f"{dataset} ({preset}, {backbone})")
+        print(printable(f"{dataset} ({preset}, {backbone})"))
         for name, cells in methods.items():
             keys = {fit.key for cell in cells for fit in cell.fits}
             new = keys - seen
@@ -136,7 +137,8 @@ def _show(results: benchmark.Results, form: str) -> None:
     if form == "json":
         print(results.to_json())
     elif form == "markdown" and len(results.ranks):
-        print((results.folder / "leaderboard.md").read_text(encoding="utf-8"), end="")
+        text = (results.folder / "leaderboard.md").read_text(encoding="utf-8")
+        print(terminal.printable(text, but="\n"), end="")
     elif len(results.ranks):
         results.show()
         print(f"The page with everything: {results.folder / 'report.html'}")
@@ -278,119 +280,91 @@ def _data_clear(options: argparse.Namespace) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """One command: its options are declared by their flag with the placeholder, and the help."""
-
     def error(self, message: str) -> Any:
         raise benchmark.InputError(f"{message}; see `{self.prog} --help`")
 
-    def option(self, words: str, text: str, **more: Any) -> None:
-        flag, *metavar = words.split()
-        if metavar:
-            more["metavar"] = metavar[0]
+    def option(self, words: str, text: str, default: Any = None, **more: Any) -> None:
+        """Declare ``--flag PLACEHOLDER``; folders and files become paths, the default is told."""
+        flag, *placeholder = words.split()
+        if placeholder:
+            more |= {"metavar": placeholder[0]}
+            if placeholder[0] in ("DIR", "FILE.toml"):
+                more |= {"type": Path}
+        if default is not None:
+            more |= {"default": default}
+        if default:
+            text = f"{text} (default: {default})".lstrip()
         self.add_argument(flag, help=text, **more)
 
     def form(self) -> None:
-        self.option("--format", "(table)", choices=FORMATS, default="table")
-
-    def results(self) -> None:
-        self.option("--results DIR", f"(default: {RESULTS})", type=Path, default=RESULTS)
+        self.option("--format", "what to print", "table", choices=("table", "json", "markdown"))
 
     def data_root(self) -> None:
-        text = "where the data sets lie (default: data)"
-        self.option("--data-root DIR", text, type=Path, default=Path("data"))
-        self.option("--cache DIR", "decoded images (default: DATA_ROOT/cache)", type=Path)
+        self.option("--data-root DIR", "where the data sets lie", Path("data"))
+        self.option("--cache DIR", "decoded images (default: DATA_ROOT/cache)")
 
     def comparison(self, reference: str) -> None:
         self.option("--metrics LIST", "only these, comma-separated")
         self.option("--against METHOD", f"reference ({reference})")
-        text = "1 - confidence of the intervals (0.05)"
-        self.option("--alpha ALPHA", text, type=float, default=0.05)
+        self.option("--alpha ALPHA", "1 - confidence of the intervals", 0.05, type=float)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m benchmark",
-        description="A fair benchmark of calibration methods for image classifiers.",
-        allow_abbrev=False,
-    )
+    about = "A fair benchmark of calibration methods for image classifiers."
+    parser = _Parser(prog="python -m benchmark", description=about, allow_abbrev=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     run = _command(commands, "run", "train what is missing and show the leaderboard", _run)
-    run.option(
-        "--methods LIST",
-        "comma-separated names or globs, with parameters and calibrators: "
-        "mhml-*,mhml[heads=6],deep-ensemble+temperature,all+temperature (default: all)",
-        default="all",
-    )
-    run.option(
-        "--datasets LIST",
-        f"comma-separated names or globs (default: {DATASETS})",
-        default=DATASETS,
-    )
-    run.option(
-        "--backbone NAME",
-        "small, or any timm name; may be repeated (default: the preset's)",
-        action="append",
-        default=[],
-    )
-    run.option(
-        "--preset NAME",
-        "quick, standard or paper, also quick[epochs=5,size=64] (default: each data set's)",
-    )
+    names = "comma-separated names or globs"
+    more = "mhml-*,mhml[heads=6],deep-ensemble+temperature,all+temperature"
+    run.option("--methods LIST", f"{names}, with parameters and calibrators: {more}", "all")
+    run.option("--datasets LIST", names, "simulated,digits")
+    text = "small, or any timm name; may be repeated (default: the preset's)"
+    run.option("--backbone NAME", text, [], action="append")
+    text = "quick, standard or paper, also quick[epochs=5,size=64] (default: each data set's)"
+    run.option("--preset NAME", text)
     run.option("--folds K|official", "how to split (default: the preset's)", type=_number)
     run.option("--seeds S", "seeds per fold (default: the preset's)", type=_number)
-    run.option("--device", "(auto)", choices=("auto", "cpu", "cuda"), default="auto")
+    run.option("--device", "", "auto", choices=("auto", "cpu", "cuda"))
     run.option("--jobs N", "fits at once (default: cores; 1 on a GPU)", type=_number)
-    run.results()
+    run.option("--results DIR", "", RESULTS)
     run.data_root()
     run.option("--weights imagenet|none|FILE", "initial weights (default: the preset's)")
-    run.option("--config FILE.toml", "the same keys; flags win", type=Path)
+    run.option("--config FILE.toml", "the same keys; flags win")
     run.option("--dry-run", "print the plan and its cost", action="store_true")
     run.option("--force", "train again what is stored", action="store_true")
     run.form()
 
-    board = _command(
-        commands, "leaderboard", "regenerate tables, figures and the page", _leaderboard
-    )
-    board.results()
+    text = "regenerate tables, figures and the page"
+    board = _command(commands, "leaderboard", text, _leaderboard)
+    board.option("--results DIR", "", RESULTS)
     board.option("--datasets LIST", "only these (names or globs)")
     board.comparison("cross-entropy where it is there")
     board.form()
 
-    elsewhere = _command(
-        commands, "evaluate", "measure and compare predictions made anywhere else", _evaluate
+    text = "measure and compare predictions made anywhere else"
+    elsewhere = _command(commands, "evaluate", text, _evaluate)
+    text = (
+        ".npz (test_logits or test_probs, test_labels) or .csv (label, p_0, p_1, ...); "
+        "several are compared as methods"
     )
-    elsewhere.add_argument(
-        "files",
-        nargs="+",
-        type=Path,
-        metavar="FILE",
-        help=".npz (test_logits or test_probs, test_labels) or .csv (label, p_0, p_1, ...); "
-        "several are compared as methods",
-    )
-    elsewhere.option(
-        "--calibrate LIST",
-        "add calibrated versions, fitted on each file's calibration part: temperature,vector",
-    )
-    folder = RESULTS / "evaluate"
-    elsewhere.option(
-        "--out DIR", f"where the report goes (default: {folder})", type=Path, default=folder
-    )
-    elsewhere.option("--name NAME", "of the data set, for the headings", default="predictions")
+    elsewhere.add_argument("files", nargs="+", type=Path, metavar="FILE", help=text)
+    text = "add calibrated versions, fitted on each file's calibration part: temperature,vector"
+    elsewhere.option("--calibrate LIST", text)
+    elsewhere.option("--out DIR", "where the report goes", RESULTS / "evaluate")
+    elsewhere.option("--name NAME", "of the data set, for the headings", "predictions")
     elsewhere.comparison("cross-entropy if it is there, or the first")
     elsewhere.form()
 
     guard = _command(commands, "guard", "compare this tree with the committed baseline", _guard)
-    baseline = Path("results/guard")
-    guard.option("--baseline DIR", f"(default: {baseline})", type=Path, default=baseline)
+    guard.option("--baseline DIR", "", Path("results/guard"))
     guard.option("--update", "make a new baseline of this tree", action="store_true")
     guard.option("--reason TEXT", "why, kept in the baseline")
     guard.form()
 
     listing = _command(commands, "list", "what there is, with parameters and papers", _list)
-    listing.add_argument(
-        "what", choices=("methods", "datasets", "calibrators", "metrics", "costs", "presets")
-    )
+    kinds = ("methods", "datasets", "calibrators", "metrics", "costs", "presets")
+    listing.add_argument("what", choices=kinds)
     listing.form()
 
     data = commands.add_parser("data", help="get and check data sets", allow_abbrev=False)

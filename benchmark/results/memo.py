@@ -95,5 +95,3 @@ def code_version(rooms: tuple[str, ...]) -> str:
     files = [path for path in every if path.suffix in kinds]
     libraries = [version(name) for name in ("numpy", "scipy", "pandas", "matplotlib")]
     return hashlib.sha256(repr((digest_of_files(files), libraries)).encode()).hexdigest()[:32]
-
-
