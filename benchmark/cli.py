@@ -147,26 +147,29 @@ def _show(results: benchmark.Results, form: str) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from benchmark.evaluation import evaluate
+    from benchmark.evaluation import show
+    from benchmark.evaluation.evaluate import evaluate
+    from benchmark.plan.presets import REFERENCE
 
-    result = evaluate.evaluate(
+    result = evaluate(
         options.files,
-        options.out,
         calibrate=options.calibrate,
         name=options.name,
-        metric_names=options.metrics.split(",") if options.metrics else None,
+        metrics=options.metrics.split(",") if options.metrics else None,
         against=options.against,
+        preferred=REFERENCE,
         alpha=options.alpha,
+        out=options.out,
         command=options.command_line,
     )
     for path, keys in result.unused.items():
         print(f"note: {path}: not read: {', '.join(keys)}", file=sys.stderr)
     if options.format == "json":
-        print(evaluate.as_json(result))
+        print(show.as_json(result))
     elif options.format == "markdown":
         print((options.out / "leaderboard.md").read_text(encoding="utf-8"), end="")
     else:
-        print(evaluate.as_table(result, None if sys.stdout.isatty() else 160))
+        print(show.as_table(result, None if sys.stdout.isatty() else 160))
         print(f"The page with everything: {options.out / 'report.html'}")
     return 0
 

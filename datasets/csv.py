@@ -6,12 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.api import Dataset, Images, InputError, require
+from benchmark.api import PART_NAMES, Dataset, Images, InputError, require
 
 FILE = ("file", "filename", "file_name", "image", "image_id", "path", "name")
 LABEL = ("class_name", "label", "class", "target", "category")
-PARTS = dict.fromkeys(("calibration", "val", "valid", "validation", "dev"), "calibration")
-PARTS |= {"train": "train", "test": "test"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +54,8 @@ class Table(Dataset):
         names = column("label", self.label, *LABEL)
         groups = column("group", self.group, "group")
         parts = column("split", self.split, "split")
-        unknown = sorted({part for part in parts if part.lower() not in PARTS})
-        require(not unknown, f"{path}: {unknown} in the split are none of {', '.join(PARTS)}")
+        unknown = sorted({part for part in parts if part.lower() not in PART_NAMES})
+        require(not unknown, f"{path}: {unknown} in the split are none of {', '.join(PART_NAMES)}")
         classes = sorted(set(names), key=int if all(map(str.isdecimal, names)) else str)
         return Images(
             inputs=tuple(path.parent / file for file in files),
@@ -65,7 +63,7 @@ class Table(Dataset):
             classes=tuple(classes),
             ids=np.array(files),
             groups=np.array(groups) if groups else None,
-            split=np.array([PARTS[part.lower()] for part in parts]) if parts else None,
+            split=np.array([PART_NAMES[part.lower()] for part in parts]) if parts else None,
         )
 
 

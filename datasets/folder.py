@@ -5,17 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.api import Dataset, Images, require
+from benchmark.api import PART_NAMES, Dataset, Images, require
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"}
-PARTS = {
-    "train": "train",
-    "val": "calibration",
-    "valid": "calibration",
-    "validation": "calibration",
-    "calibration": "calibration",
-    "test": "test",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +15,7 @@ class Folder(Dataset):
     """``PATH/CLASS/**/IMAGE``, or ``PATH/PART/CLASS/**/IMAGE`` with an official split.
 
     The second is understood if there are folders ``train`` and ``test`` and all others are
-    ``val``, ``valid``, ``validation`` or ``calibration``.
+    ``calibration``, ``val``, ``validation``, ``valid``, ``cal`` or ``dev``.
     """
 
     def read(self, root: Path) -> Images:
@@ -32,11 +24,11 @@ class Folder(Dataset):
         given = Path(self.argument).expanduser()
         folder = given if given.is_dir() else root / given
         require(folder.is_dir(), f"no folder {given.absolute()}. {self.access}")
-        parts = [path.name for path in _folders(folder)]
-        official = {"train", "test"} <= set(parts) <= set(PARTS)
         tops = _folders(folder)
-        groups = [(PARTS[top.name], c) for top in tops for c in _folders(top)] if official else []
-        where = groups or [("", c) for c in tops]
+        official = {"train", "test"} <= {top.name for top in tops} <= set(PART_NAMES)
+        where = [("", top) for top in tops]
+        if official:
+            where = [(PART_NAMES[part.name], top) for part in tops for top in _folders(part)]
         classes = sorted({path.name for _, path in where})
         found = [
             (part, path, classes.index(top.name))

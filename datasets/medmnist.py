@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.api import Dataset, Images, InputError, require
+from benchmark.api import PART_NAMES, Dataset, Images, InputError, require
 
-PARTS = {"train": "train", "val": "calibration", "test": "test"}
+PARTS = ("train", "val", "test")
 ORGANS = "bladder femur-left femur-right heart kidney-left kidney-right liver lung-left lung-right "
 ORGANS += "pancreas spleen"
 CLASSES = {
@@ -40,7 +40,7 @@ class MedMNIST(Dataset):
         flat = pixels.ndim == 4 and pixels.shape[3] in (1, 3) and labels.size == len(labels)
         require(flat, f"{file} does not hold 2-D images with one label each")
         known = CLASSES.get(self.argument.split("_")[0], "").split()
-        parts = np.repeat(list(PARTS.values()), [len(part) for part in images])
+        parts = np.repeat([PART_NAMES[part] for part in PARTS], [len(part) for part in images])
         number = np.concatenate([np.arange(len(part)) for part in images])
         return Images(
             inputs=pixels,

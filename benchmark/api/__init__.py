@@ -8,7 +8,7 @@ command line can read plans and tables without it; a plug-in may import it at it
 
 from benchmark.api.arrays import BoolArray, FloatArray, Floats, IntArray, StrArray
 from benchmark.api.calibrator import Calibration, Calibrator, finite_logits, one_vs_rest
-from benchmark.api.dataset import PARTS, Archive, Dataset, Images, SimulatedDataset
+from benchmark.api.dataset import PART_NAMES, PARTS, Archive, Dataset, Images, SimulatedDataset
 from benchmark.api.errors import InputError, require
 from benchmark.api.method import Method, Recipe
 from benchmark.api.predictions import ORIGIN, BlockKey, Origin, Predictions, fold_scheme
@@ -17,6 +17,7 @@ from benchmark.api.quantity import Cost, Metric, PerImage, PointValue, Quantity,
 __all__ = [
     "ORIGIN",
     "PARTS",
+    "PART_NAMES",
     "Archive",
     "BlockKey",
     "BoolArray",

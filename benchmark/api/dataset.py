@@ -15,6 +15,11 @@ from benchmark.api.errors import InputError, require
 
 PARTS = ("train", "calibration", "test")
 
+PART_NAMES = {part: part for part in PARTS} | dict.fromkeys(
+    ("val", "validation", "valid", "cal", "dev"), "calibration"
+)
+"""What the parts are called elsewhere, in lower case, and which part that is."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Images:

@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -21,9 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.api import PARTS, Archive, Dataset, Images, InputError, require
-
-Progress = Callable[[int, int], None]
-"""Called with how many bytes are downloaded (later: unpacked), and of how many (0 if unknown)."""
+from benchmark.data import Advance
 
 _NETWORK_ERRORS = (
     urllib.error.URLError,
@@ -65,18 +63,14 @@ class Check:
 
     def __str__(self) -> str:
         """A table of the counts, and the verdict."""
-        rows = [(self.dataset, *self.counts)]
-        rows += [(name, *map(str, n)) for name, *n in zip(self.classes, *self.counts.values())]
-        rows += [("sum", *(str(sum(n)) for n in self.counts.values()))]
-        widths = [max(map(len, column)) for column in zip(*rows)]
-        lines = [
-            "  ".join([name.ljust(widths[0]), *(n.rjust(w) for n, w in zip(numbers, widths[1:]))])
-            for name, *numbers in rows
-        ]
+        import pandas as pd
+
+        frame = pd.DataFrame(self.counts, index=self.classes).rename_axis(columns=self.dataset)
+        table = pd.concat([frame, frame.sum().rename("sum").to_frame().T]).to_string()
         verdict = "complete: the counts are as published"
         if not self.published:
             verdict = "readable; there are no published counts to compare with"
-        return "\n".join([*lines, *(self.problems or [verdict])])
+        return "\n".join([table, *(self.problems or [verdict])])
 
 
 def check(dataset: Dataset, root: Path) -> Check:
@@ -106,7 +100,7 @@ def check(dataset: Dataset, root: Path) -> Check:
     return Check(dataset.name, images.classes, counts, tuple(problems), bool(dataset.known_counts))
 
 
-def prepare(dataset: Dataset, root: Path, progress: Progress | None = None) -> Check:
+def prepare(dataset: Dataset, root: Path, progress: Advance | None = None) -> Check:
     """Download and unpack a data set, unless it is there already, and check it.
 
     What a broken download or a full disk leaves behind is used by the next call.
@@ -141,7 +135,7 @@ def prepare(dataset: Dataset, root: Path, progress: Progress | None = None) -> C
     return report
 
 
-def download(archive: Archive, file: Path, progress: Progress | None = None) -> None:
+def download(archive: Archive, file: Path, progress: Advance | None = None) -> None:
     """Fetch an archive into a file, going on where an earlier attempt broke off.
 
     The bytes gather in ``FILE.part``; the name changes when size and checksum are right.
@@ -179,7 +173,7 @@ def download(archive: Archive, file: Path, progress: Progress | None = None) -> 
     _tag_file(part).unlink(missing_ok=True)
 
 
-def unpack(file: Path, folder: Path, progress: Progress | None = None) -> None:
+def unpack(file: Path, folder: Path, progress: Advance | None = None) -> None:
     """Unpack a zip archive; a file that is there already, with the right size, is kept.
 
     Nothing is written unless every entry stays inside the folder, none is a link, and the whole
@@ -192,15 +186,13 @@ def unpack(file: Path, folder: Path, progress: Progress | None = None) -> None:
         with zipfile.ZipFile(file) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
             _distrust(file, entries)
-            free = shutil.disk_usage(folder).free
             total = sum(entry.file_size for entry in entries)
-            targets = [folder / entry.filename for entry in entries]
-            there = [_has_size(t, e.file_size) for t, e in zip(targets, entries)]
-            needed = total - sum(e.file_size for e, is_there in zip(entries, there) if is_there)
-            require(needed <= free, f"{needed} bytes are needed in {folder}, {free} are free")
+            lacking = {e.filename for e in entries if not _is_there(folder / e.filename, e)}
+            _check_space(folder, sum(e.file_size for e in entries if e.filename in lacking))
             done = 0
-            for entry, target, is_there in zip(entries, targets, there):
-                if not is_there:
+            for entry in entries:
+                if entry.filename in lacking:
+                    target = folder / entry.filename
                     target.parent.mkdir(parents=True, exist_ok=True)
                     _within(folder, target)
                     temporary = target.with_name(target.name + ".part")
@@ -219,7 +211,7 @@ def unpack(file: Path, folder: Path, progress: Progress | None = None) -> None:
 # --- downloading ---------------------------------------------------------------------------
 
 
-def _transfer(archive: Archive, part: Path, progress: Progress | None) -> bool:
+def _transfer(archive: Archive, part: Path, progress: Advance | None) -> bool:
     """Append what is still lacking; returns whether the file is then complete."""
     tag_file = _tag_file(part)
     done = part.stat().st_size if part.exists() else 0
@@ -255,9 +247,7 @@ def _transfer(archive: Archive, part: Path, progress: Progress | None) -> bool:
             tag_file.write_text(tag)
         if archive.bytes is not None and total:
             require(total == archive.bytes, f"{archive.url} has {total} bytes, not {archive.bytes}")
-        free = shutil.disk_usage(part.parent).free
-        needed = total - done
-        require(needed <= free, f"{needed} bytes are needed in {part.parent}, {free} are free")
+        _check_space(part.parent, total - done)
         with part.open("ab" if resumed else "wb") as sink:
             while chunk := response.read(_CHUNK_BYTES):
                 sink.write(chunk)
@@ -282,6 +272,11 @@ def _verify(archive: Archive, part: Path) -> None:
             f"what {archive.url} sent ({size} bytes) is not what its publisher describes, and was "
             "deleted: run again"
         )
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    require(needed <= free, f"{needed} bytes are needed in {folder}, {free} are free")
 
 
 def _tag_file(part: Path) -> Path:
@@ -311,8 +306,8 @@ def _distrust(file: Path, entries: list[zipfile.ZipInfo]) -> None:
     )
 
 
-def _has_size(path: Path, size: int) -> bool:
-    return path.is_file() and path.stat().st_size == size
+def _is_there(path: Path, entry: zipfile.ZipInfo) -> bool:
+    return path.is_file() and path.stat().st_size == entry.file_size
 
 
 def _within(folder: Path, target: Path) -> None:

@@ -24,11 +24,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from benchmark.api import Images, InputError, require
+from benchmark.data import Advance
 
 Pixels = npt.NDArray[np.uint8]
-Progress = Callable[[int, int], None]
-"""Called with how many images are done, and of how many."""
-
 LIMIT_BYTES = 50 * 2**30
 """What the cache may hold; beyond it, the files that were not used for longest go."""
 
@@ -43,7 +41,7 @@ _Result = TypeVar("_Result")
 
 
 def fingerprint(
-    images: Images, cache_dir: Path | None = None, progress: Progress | None = None
+    images: Images, cache_dir: Path | None = None, progress: Advance | None = None
 ) -> str:
     """A hash of the content: pixels or file bytes, labels, classes, ids, groups and split.
 
@@ -76,7 +74,7 @@ def load(
     fingerprint: str,
     size: int | None,
     cache_dir: Path,
-    progress: Progress | None = None,
+    progress: Advance | None = None,
     limit_bytes: int = LIMIT_BYTES,
 ) -> Pixels:
     """All images as one read-only array, from the cache if it holds them intact.
@@ -132,7 +130,7 @@ def clear(cache_dir: Path) -> int:
 
 
 def _file_hashes(
-    paths: Sequence[Path], cache_dir: Path | None, progress: Progress | None
+    paths: Sequence[Path], cache_dir: Path | None, progress: Advance | None
 ) -> list[str]:
     memo: Path | None = None
     known: dict[str, Any] = {}
@@ -170,7 +168,7 @@ def _file_hashes(
 
 
 def _build(
-    path: Path, images: tuple[Path, ...] | Pixels, size: int | None, progress: Progress | None
+    path: Path, images: tuple[Path, ...] | Pixels, size: int | None, progress: Advance | None
 ) -> Pixels:
     if isinstance(images, np.ndarray):
         channels, shape = images.shape[3], (size or images.shape[1], size or images.shape[2])
@@ -190,7 +188,8 @@ def _build(
 
     def read(image: Path | Pixels) -> Pixels:
         if isinstance(image, Path):
-            return _decode(image, grey, size)
+            with _opened(image) as opened:
+                return _to_array(opened.convert("L" if grey else "RGB"), size)
         return _to_array(Image.fromarray(image.squeeze(-1) if grey else image), size)
 
     layout = {"descr": "|u1", "fortran_order": False, "shape": (len(images), channels, *shape)}
@@ -323,25 +322,23 @@ def _remove(path: Path) -> int:
 # --- one image -----------------------------------------------------------------------------
 
 
-def _header(path: Path) -> tuple[str, tuple[int, int]]:
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as image:
-            mode, size = image.mode, image.size
+            yield image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise _unreadable(path, error) from error
+
+
+def _header(path: Path) -> tuple[str, tuple[int, int]]:
+    with _opened(path) as image:
+        mode, size = image.mode, image.size
     require(
         mode not in ("I", "F") and not mode.startswith("I;"),
         f"{path} has more than 8 bits a channel (mode {mode}): convert it to 8 bits",
     )
     return mode, size
-
-
-def _decode(path: Path, grey: bool, size: int | None) -> Pixels:
-    try:
-        with Image.open(path) as image:
-            return _to_array(image.convert("L" if grey else "RGB"), size)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise _unreadable(path, error) from error
 
 
 def _to_array(image: Image.Image, size: int | None) -> Pixels:
@@ -361,7 +358,7 @@ def _unreadable(path: Path, error: Exception) -> InputError:
 
 
 def _in_threads(
-    work: Callable[[_Item], _Result], items: Iterable[_Item], progress: Progress | None = None
+    work: Callable[[_Item], _Result], items: Iterable[_Item], progress: Advance | None = None
 ) -> Iterator[_Result]:
     """The results in order, a batch at a time so that few of them wait in memory.
 
@@ -369,8 +366,8 @@ def _in_threads(
     """
     items = items if isinstance(items, np.ndarray) else tuple(items)
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads) as executor:
         for start in range(0, len(items), _BATCH):
-            yield from pool.map(work, items[start : start + _BATCH])
+            yield from executor.map(work, items[start : start + _BATCH])
             if progress is not None:
                 progress(min(start + _BATCH, len(items)), len(items))

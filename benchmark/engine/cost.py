@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import math
 import platform
 import time
@@ -19,7 +20,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmark.api import FloatArray, IntArray
 from benchmark.engine.batches import Batches
 from benchmark.engine.network import Network, seeded
-from benchmark.engine.predict import batch_views, log_probs, pool
+from benchmark.engine.predict import batch_views, log_probs, mean_over_views
+from benchmark.measures.declared import costs
+
+_log = logging.getLogger(__name__)
 
 PREDICT_BATCH = 256
 PREDICT_BYTES = 2**26  # of floats at once on the CPU: larger batches take memory and gain nothing
@@ -164,7 +168,7 @@ def latency(network: Network, batches: Batches, index: IntArray, passes: int) ->
     with seeded(0), torch.inference_mode():
 
         def work() -> torch.Tensor:
-            return pool(batch_views(network, batches, index[:1], passes)).cpu()
+            return mean_over_views(batch_views(network, batches, index[:1], passes)).cpu()
 
         work()  # warm-up
         seconds = _repeat(work, 20, 50)
@@ -213,6 +217,32 @@ def size(network: Network, batches: Batches, index: IntArray, passes: int) -> di
         "parameters": float(sum(p.numel() for p in network.parameters())),
         "predict_flops_per_image": float(counter.get_total_flops()),
     }
+
+
+def declared_costs(network: Network, batches: Batches, index: IntArray) -> dict[str, float]:
+    """Costs that plug-ins declare and measure themselves.
+
+    Args:
+        network: trained.
+        batches: where the images come from.
+        index: ``(n,)`` the test images.
+
+    Returns:
+        The value of each by name. One that fails is no reason to lose a fit: it is absent, and a
+        line is logged.
+    """
+    measured = {}
+    for name, declared in costs().items():
+        if declared.measure is None:
+            continue
+        try:
+            value = float(declared.measure(network, batches, index))
+            if not math.isfinite(value):
+                raise ValueError(f"it is {value}")
+            measured[name] = value
+        except Exception as error:  # a plug-in's own
+            _log.warning("cost %s is left out: %s: %s", name, type(error).__name__, error)
+    return measured
 
 
 def hardware(device: torch.device) -> str:

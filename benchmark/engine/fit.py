@@ -91,6 +91,7 @@ def _record(item: WorkItem, material: Material, device: torch.device) -> FitReco
     costs |= cost.size(network, batches, parts.test, fit.passes)
     costs |= cost.throughput(network, batches, parts.test, fit.passes)
     costs |= cost.latency(network, batches, parts.test, fit.passes)
+    costs |= cost.declared_costs(network, batches, parts.test)
     if not all(np.isfinite(part.log_probs).all() for part in (calibration, test)):
         raise DivergedError("the last steps left predictions that are not finite")
     return FitRecord(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmark.api import InputError, Recipe, require
+from benchmark.engine.initial import Initialisation
 from benchmark.plan.presets import SMALL
 from benchmark.plan.seeding import derive
 
@@ -130,15 +131,23 @@ def build(
     if backbone == SMALL:
         require(weights == "none", f"the built-in network {SMALL!r} has no pretrained weights")
 
+    def seeding(head: int) -> AbstractContextManager[None]:
+        return seeded(derive(seed, "head", head))
+
     def parts(head: int, weights: str) -> _Parts:
-        with seeded(derive(seed, "head", head)):
+        with seeding(head):
             if backbone == SMALL:
                 return _small(classes, channels)
             return _timm(backbone, weights, weights_file, classes, size)
 
-    trunk, norm, first, normalisation = parts(0, weights)
-    # Of the other heads' networks only the classifier is kept.
-    classifiers = [first, *(parts(head, "none")[2] for head in range(1, recipe.heads))]
+    if recipe.heads == 1:
+        trunk, norm, first, normalisation = parts(0, weights)
+        classifiers = [first]
+    else:
+        with Initialisation() as initialisation:
+            trunk, norm, first, normalisation = parts(0, weights)
+        draw = initialisation.again(first, seeding) or (lambda head: parts(head, "none")[2])
+        classifiers = [first, *(draw(head) for head in range(1, recipe.heads))]
     # Where the classifier has a norm, each head gets its own copy of the (pretrained) one.
     norms = [norm for _ in classifiers] if norm is not None else None
     dropout = recipe.dropout
@@ -223,8 +232,8 @@ def _timm(name: str, weights: str, file: Path | None, classes: int, size: int) -
         if weights.startswith("imagenet"):
             raise InputError(
                 f"the ImageNet weights of {name} could not be had ({type(error).__name__}: "
-                f"{_first_line(error)}); without internet give --weights FILE (a local state dict) "
-                "or --weights none"
+                f"{_first_line(error)}); without internet give a local state dict as weights, "
+                "or none"
             ) from error
         raise InputError(f"backbone {name} at {size} pixels: {_first_line(error)}") from error
     if weights != "none" and not weights.startswith("imagenet"):
@@ -310,7 +319,7 @@ def read_weights(file: Path) -> Mapping[str, Tensor]:
     Raises:
         InputError: no such file, or nothing of the kind in it.
     """
-    require(file.is_file(), f"--weights {file}: there is no such file")
+    require(file.is_file(), f"weights {file}: there is no such file")
     try:
         if file.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -319,12 +328,12 @@ def read_weights(file: Path) -> Mapping[str, Tensor]:
         else:
             state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # each format fails in its own way
-        raise InputError(f"--weights {file}: not a state dict ({_first_line(error)})") from error
+        raise InputError(f"weights {file}: not a state dict ({_first_line(error)})") from error
     for wrapper in ("state_dict", "model"):
         if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
             state = state[wrapper]
     if not isinstance(state, Mapping) or not all(isinstance(t, Tensor) for t in state.values()):
-        raise InputError(f"--weights {file}: not a state dict of tensors")
+        raise InputError(f"weights {file}: not a state dict of tensors")
     return state
 
 

@@ -18,7 +18,7 @@ from benchmark.engine.network import Network, seeded
 def log_probs(
     network: Network, batches: Batches, index: IntArray, *, passes: int, batch: int, seed: int
 ) -> FloatArray:
-    """Pooled predictions: the logarithm of the mean softmax over all views.
+    """Predictions: the logarithm of the mean softmax over all views.
 
     Args:
         network: put into evaluation mode here.
@@ -33,11 +33,11 @@ def log_probs(
     """
     network.eval()
     with seeded(seed), torch.inference_mode():
-        pooled = [
-            pool(batch_views(network, batches, index[start : start + batch], passes))
+        predicted = [
+            mean_over_views(batch_views(network, batches, index[start : start + batch], passes))
             for start in range(0, len(index), batch)
         ]
-    return torch.cat(pooled).float().cpu().numpy() if pooled else np.empty((0, 0), np.float32)
+    return torch.cat(predicted).float().cpu().numpy() if predicted else np.empty((0, 0), np.float32)
 
 
 def batch_views(network: Network, batches: Batches, index: IntArray, passes: int) -> Tensor:
@@ -59,7 +59,7 @@ def views(network: Network, images: Tensor, passes: int) -> Tensor:
     return torch.cat(logits, 1)
 
 
-def pool(logits: Tensor) -> Tensor:
+def mean_over_views(logits: Tensor) -> Tensor:
     """Log of the mean over views of their softmax: ``(n, views, classes)`` to ``(n, classes)``."""
     separate = logits.double().log_softmax(-1)
     return separate.logsumexp(1) - math.log(logits.shape[1])

@@ -58,7 +58,7 @@ def split(images: Images, folds: int, generator: np.random.Generator) -> Split:
     least = max(folds, 4 if folds == 2 else 3)
     require(
         groups >= least,
-        f"{groups} {what} do not fill {folds} folds: choose --folds {groups} or fewer"
+        f"{groups} {what} do not fill {folds} folds: choose {groups} folds or fewer"
         if groups >= 4
         else f"{groups} {what} do not fill {folds} folds: at least {least} are needed",
     )
@@ -79,12 +79,12 @@ def official(images: Images, generator: np.random.Generator) -> Split:
             images than there are parts.
     """
     if images.split is None:
-        raise InputError("this data set has no official split: choose --folds K")
+        raise InputError("this data set has no official split: choose how many folds")
     _check_classes(images)
     rows: list[IntArray] = [np.flatnonzero(images.split == part) for part in PARTS]
     train, calibration, test = rows
     for part, chosen in (("train", train), ("test", test)):
-        require(len(chosen) > 0, f"the official split has no {part} images: choose --folds K")
+        require(len(chosen) > 0, f"the official split has no {part} images: choose how many folds")
     if len(calibration) == 0:
         train, calibration = _cut_calibration(images, _units(images), train, generator)
     parts = Parts(train, calibration, test)

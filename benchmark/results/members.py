@@ -19,5 +19,5 @@ def mean_over_members(members: Sequence[FloatArray]) -> FloatArray:
     if len(stacked) == 1:
         only: FloatArray = stacked[0]
         return only
-    pooled: FloatArray = np.logaddexp.reduce(stacked, axis=0) - math.log(len(stacked))
-    return pooled
+    combined: FloatArray = np.logaddexp.reduce(stacked, axis=0) - math.log(len(stacked))
+    return combined

@@ -22,18 +22,20 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch.nn.functional import cross_entropy
 
 from benchmark.api import Recipe
+from benchmark.data.material import Material, opened
 from benchmark.engine import network
 from benchmark.engine.batches import Batches
 from benchmark.engine.cost import Stopwatch
-from benchmark.engine.fit import Material
 from benchmark.engine.predict import log_probs
 from benchmark.engine.step import Step
 from benchmark.engine.train import train
 from benchmark.plan import registry
-from benchmark.plan.cells import Fit
-from benchmark.results.leaderboard import _costs
-from benchmark.results.manifest import _entry
-from benchmark.running import run
+from benchmark.plan.cells import Fit, Task
+from benchmark.results import manifest
+from benchmark.results.load import load
+from benchmark.running.execute import _laid_out, execute
+from benchmark.running.prepare import Work, prepare
+from benchmark.running.request import Request
 
 CPU = torch.device("cpu")
 CORES = len(os.sched_getaffinity(0))
@@ -90,12 +92,19 @@ def say(capsys: pytest.CaptureFixture[str]) -> Callable[[object], None]:
 
 
 def planned(methods: str, datasets: str, preset: str | None, folder: Path, folds: int = 1):
-    asked = run.Request(
+    asked = Request(
         methods=methods, datasets=registry.select_datasets(datasets),
         preset=preset, folds=folds, device="cpu", jobs=1, results=folder, cache=folder / "cache",
         data_root=folder,
     )  # fmt: skip
-    return asked, run.prepare(asked)
+    return asked, prepare(asked)
+
+
+@contextlib.contextmanager
+def materials(asked: Request, work: Work) -> Iterator[dict[Task, Material]]:
+    """The images of each task, from files as workers get them."""
+    with _laid_out(asked, work, None) as places:
+        yield {task: opened(laid.place) for task, laid in places.items()}
 
 
 def build(fit: Fit, material: Material) -> network.Network:
@@ -148,7 +157,8 @@ def test_a_fit_runs_at_the_speed_of_a_bare_loop(
     """At least 0.92 of its images per second."""
     asked, work = planned("cross-entropy", dataset, "quick[epochs=5]", tmp_path, folds=3)
     fit = work.fits[0]
-    material = work.material([fit.task], asked.cache)[fit.task]
+    with materials(asked, work) as by_task:
+        material = by_task[fit.task]
 
     def ours() -> None:
         net = build(fit, material)
@@ -178,8 +188,10 @@ def test_the_default_run_wastes_little(
     A part of the default run, from reading the data to the last calibrator; the worker processes
     have started and imported before.
     """
-    _, work = planned("all", dataset, "quick", tmp_path, folds)
-    material = work.material(work.sources, tmp_path / "cache")
+    asked, work = planned("all", dataset, "quick", tmp_path, folds)
+    with materials(asked, work) as by_task:
+        material = {task: dataclasses.replace(m, images=np.array(m.images))
+                    for task, m in by_task.items()}  # fmt: skip
     plain = {fit.task: fit for fit in reversed(work.fits) if type(fit.recipe) is Recipe}
 
     def reference(fits: Sequence[Fit] = work.fits) -> None:
@@ -192,7 +204,7 @@ def test_the_default_run_wastes_little(
         folder = tmp_path / name
         shutil.rmtree(folder, ignore_errors=True)
         asked, work = planned(methods, dataset, preset, folder, folds)
-        outcome = run.execute(dataclasses.replace(asked, jobs=CORES), work)
+        outcome = execute(dataclasses.replace(asked, jobs=CORES), work)
         assert not outcome.failed
 
     ours("quick[epochs=1]", "warm-up")
@@ -263,7 +275,7 @@ def test_a_deep_ensemble_costs_five_networks(
 
     def made(methods: str):
         asked, work = planned(methods, "simulated", "quick[epochs=10]", tmp_path / str(next(runs)))
-        outcome = run.execute(asked, work)
+        outcome = execute(asked, work)
         return asked, work, outcome
 
     ratio = turns(
@@ -272,11 +284,11 @@ def test_a_deep_ensemble_costs_five_networks(
     asked, work, outcome = made("cross-entropy,deep-ensemble")
     assert outcome.trained == 5  # the first member is shared, and charged all the same
     (cell,) = (cell for cell in work.cells if cell.method.members == 5)
-    records = [asked.store.read(fit.key) for fit in cell.fits]
-    charged = {row["metric"]: row["value"] for row in _costs(_entry(cell), records, None)}
-    each = [record.info["costs"]["train_seconds"] for record in records]
+    costs = load(asked.results, manifest.read(asked.results)).costs
+    ensemble = costs[costs["method"] == cell.method.name].set_index("metric")["value"]
+    each = [asked.store.fit(fit.key).costs["train_seconds"] for fit in cell.fits]
     say(f"deep-ensemble against cross-entropy: {benchmark.extra_info}, members {each}")
-    assert charged["train_seconds"] == sum(each)
+    assert ensemble["train_seconds"] == pytest.approx(sum(each))
     assert 4 <= ratio <= 5.25
 
 

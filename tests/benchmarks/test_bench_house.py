@@ -1,8 +1,8 @@
 """This tree against an earlier one, side by side in one run.
 
 ``CALIBRATION_EARLIER_TREE`` names a checkout of the earlier tree, such as one made by
-``git worktree add ../earlier 6723b7f``; its own ``results/`` and sources are used. Both run with the
-same interpreter and libraries, in turns; the ratio of the median processor times is reported.
+``git worktree add ../earlier 6723b7f``; its own ``results/`` and sources are used. Both run with
+the same interpreter and libraries, in turns; the ratio of the median processor times is reported.
 """
 
 import os

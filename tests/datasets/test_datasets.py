@@ -300,8 +300,9 @@ def test_a_folder_holds_one_folder_per_class(tmp_path):
         assert samples.split is None
 
 
-def test_a_folder_of_parts_brings_its_official_split(tmp_path):
-    for part in ("train", "val", "test"):
+@pytest.mark.parametrize("calibration", ["val", "dev"])
+def test_a_folder_of_parts_brings_its_official_split(tmp_path, calibration):
+    for part in ("train", calibration, "test"):
         for name in ("a", "b"):
             picture(tmp_path / part / name / "1.png")
     samples = replace(folder, argument=str(tmp_path)).read(tmp_path)
@@ -321,6 +322,10 @@ def test_a_folders_mistakes_are_named(tmp_path):
     (tmp_path / "b").mkdir()
     with pytest.raises(InputError, match=r"no images in class folders \['b'\]"):
         replace(folder, argument=str(tmp_path)).read(tmp_path)
+    for part in ("train", "test"):
+        picture(tmp_path / "parts" / part / "1.png")
+    with pytest.raises(InputError, match=r"no class folders in .*parts"):
+        replace(folder, argument=str(tmp_path / "parts")).read(tmp_path)
 
 
 def listed(path, header, *rows):
@@ -354,6 +359,19 @@ def test_a_table_finds_its_columns_and_sorts_numbers_as_numbers(tmp_path):
     assert samples.inputs == (tmp_path / "x/1.png", tmp_path / "x/2.png")
     assert samples.groups.tolist() == ["p", "q"]
     assert samples.split.tolist() == ["train", "calibration"]
+
+
+@pytest.mark.parametrize("name", ["calibration", "val", "validation", "valid", "cal", "dev"])
+def test_tables_and_folders_know_all_names_of_the_calibration_part(tmp_path, name):
+    rows = [[f"{i}.png", "ab"[i % 2], part] for i, part in enumerate(("train", name, "test"))]
+    samples = listed(tmp_path / "t.csv", ["file", "label", "split"], *rows).read(tmp_path)
+    assert samples.split.tolist() == ["train", "calibration", "test"]
+    for part in ("train", name, "test"):
+        picture(tmp_path / "own" / part / "a" / "1.png")
+        picture(tmp_path / "own" / part / "b" / "1.png")
+    samples = replace(folder, argument="own").read(tmp_path)
+    assert sorted(samples.split) == sorted(2 * ["train", "calibration", "test"])
+    assert samples.classes == ("a", "b")
 
 
 def test_a_tables_mistakes_are_named(tmp_path):

@@ -1,3 +1,4 @@
+import math
 import mmap
 import time
 from types import SimpleNamespace
@@ -7,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmark.api import Recipe
+from benchmark.api import Cost, Recipe
 from benchmark.engine import cost
 from benchmark.engine.batches import Batches
 from benchmark.engine.network import Normalisation, build
@@ -137,3 +138,27 @@ def test_throughput_is_the_median_of_several_warm_batches(pair, monkeypatch):
     monkeypatch.setattr(cost, "log_probs", count)
     assert cost.throughput(*pair, np.arange(300), passes=1) == {"predict_images_per_second": 256.0}
     assert predicted == 6 * [256]  # full batches only, the first for warming up
+
+
+def test_a_plug_in_measures_its_own_cost_and_its_failure_loses_no_other(pair, monkeypatch, caplog):
+    def fails(*_):
+        raise RuntimeError("no such counter")
+
+    def declare(name, measure):
+        return Cost(name=name, short=name, members="sum", measure=measure)
+
+    declared = [
+        declare("before", lambda network, batches, index: network.heads + len(index)),
+        declare("broken", fails),
+        declare("endless", lambda *_: math.inf),
+        declare("after", lambda network, batches, index: batches.images.shape[0]),
+        declare("the engine's", None),
+    ]
+    monkeypatch.setattr(cost, "costs", lambda: {c.name: c for c in declared})
+    measured = cost.declared_costs(*pair, np.arange(3))
+    assert measured == {"before": 4.0, "after": 300.0}
+    assert all(isinstance(value, float) for value in measured.values())
+    assert [record.getMessage() for record in caplog.records] == [
+        "cost broken is left out: RuntimeError: no such counter",
+        "cost endless is left out: ValueError: it is inf",
+    ]

@@ -8,7 +8,7 @@ import torch
 from benchmark.api import InputError, Recipe
 from benchmark.engine import network as module
 from benchmark.engine.network import build, read_weights, seeded
-from benchmark.engine.predict import pool, views
+from benchmark.engine.predict import mean_over_views, views
 from benchmark.plan.seeding import derive
 
 BACKBONES = {"resnet10t": 64, "convnext_atto": 64, "swin_tiny_patch4_window7_224": 56,
@@ -17,10 +17,9 @@ BACKBONES = {"resnet10t": 64, "convnext_atto": 64, "swin_tiny_patch4_window7_224
 
 def network(backbone="small", recipe=Recipe(), classes=4, **options):  # noqa: B008
     channels = 1 if backbone == "small" else 3
-    settings = {"weights": "none", "weights_file": None, "channels": channels, "seed": 3}
-    return build(
-        backbone, classes=classes, recipe=recipe, size=BACKBONES[backbone], **settings | options
-    )
+    settings = {"weights": "none", "weights_file": None, "channels": channels, "seed": 3,
+                "size": BACKBONES.get(backbone, 64)}  # fmt: skip
+    return build(backbone, classes=classes, recipe=recipe, **settings | options)
 
 
 def images(backbone, n=2):
@@ -105,13 +104,13 @@ def test_dropout_everywhere_also_acts_inside_the_backbone():
 
 def test_dropout_of_rate_zero_is_none():
     plain, dropped = network("small").eval(), network("small", Recipe(dropout=0.0)).eval()
-    pooled = pool(views(dropped, images("small"), 30))
-    torch.testing.assert_close(pool(views(plain, images("small"), 1)), pooled)
+    pooled = mean_over_views(views(dropped, images("small"), 30))
+    torch.testing.assert_close(mean_over_views(views(plain, images("small"), 1)), pooled)
 
 
 def test_pooling_averages_probabilities_not_logits():
     logits = torch.tensor([[[0.0, 0.0], [torch.tensor(9.0).log(), 0.0]]])  # 0.5 and 0.9
-    torch.testing.assert_close(pool(logits).exp(), torch.tensor([[0.7, 0.3]]).double())
+    torch.testing.assert_close(mean_over_views(logits).exp(), torch.tensor([[0.7, 0.3]]).double())
 
 
 @pytest.mark.parametrize(
@@ -204,15 +203,104 @@ def test_logits_are_float32_under_autocast(passes):
     assert torch.equal(given, expected)
 
 
-def test_many_heads_need_no_memory_of_whole_networks(monkeypatch):
-    alive = []
-    make = module._small
+# --- the initial weights of further heads ------------------------------------------------------
 
-    def counted(*sizes):
-        parts = make(*sizes)
-        alive.append(weakref.ref(parts[0]))
-        return parts
 
-    monkeypatch.setattr(module, "_small", counted)
-    net = network("small", recipe=Recipe(heads=5))
-    assert [trunk() for trunk in alive] == [net.trunk, None, None, None, None]
+def small_networks(monkeypatch, initialise=None):
+    """Make the built-in network with another initialisation; returns which are still alive."""
+    alive, make = [], module._small
+
+    def made(*sizes):
+        trunk, norm, classifier, normalisation = make(*sizes)
+        with torch.no_grad():
+            if initialise is not None:
+                initialise(trunk, classifier)
+        alive.append(weakref.ref(trunk))
+        return trunk, norm, classifier, normalisation
+
+    monkeypatch.setattr(module, "_small", made)
+    return alive
+
+
+def from_whole_networks(backbone, heads):
+    """The classifiers' weights and biases, each from a network made for it."""
+    import timm
+
+    classifiers = []
+    for head in range(heads):
+        with seeded(derive(3, "head", head)):
+            if backbone == "small":
+                classifiers.append(module._small(4, 1)[2])
+            else:
+                classifiers.append(timm.create_model(backbone, num_classes=4).get_classifier())
+    return [torch.stack([getattr(c, n).detach() for c in classifiers]) for n in ("weight", "bias")]
+
+
+@pytest.mark.parametrize("backbone", ["small", "resnet10t", "convnext_atto", "regnety_002",
+                                      "tf_efficientnet_lite0"])  # fmt: skip
+def test_heads_are_those_of_whole_networks_though_only_one_is_made(backbone, monkeypatch):
+    import timm
+
+    weight, bias = from_whole_networks(backbone, 4)
+    made, make = [], timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda *a, **o: made.append(a) or make(*a, **o))
+    alive = small_networks(monkeypatch)
+    net = network(backbone, Recipe(heads=4))
+    assert torch.equal(net.weight, weight)
+    assert torch.equal(net.bias, bias)
+    assert len(made) + len(alive) == 1
+
+
+def redrawn(trunk, classifier):
+    """Truncated by rejection: how much is drawn depends on what was drawn."""
+    while (trunk[0].weight.uniform_(-1, 1).abs() > 0.99).any():
+        pass
+    classifier.weight.uniform_(-1, 1)
+
+
+def computed(trunk, classifier):
+    """From values of another layer."""
+    classifier.weight.copy_(trunk[0].weight.sum() * torch.ones_like(classifier.weight))
+
+
+def numbered(trunk, classifier):
+    """By a generator of its own, which is never where it was."""
+    classifier.weight.uniform_(-1, 1, generator=GENERATOR)
+
+
+def replaced(trunk, classifier):
+    """By a new tensor: nothing is written into the parameter."""
+    classifier.bias = torch.nn.Parameter(torch.full_like(classifier.bias, 0.25))
+
+
+GENERATOR = torch.Generator()
+
+
+@pytest.mark.parametrize("initialise", [redrawn, computed, numbered, replaced])
+def test_networks_are_made_for_heads_whose_draws_cannot_be_repeated(initialise, monkeypatch):
+    alive = small_networks(monkeypatch, initialise)
+    GENERATOR.manual_seed(0)
+    weight, _ = from_whole_networks("small", 3)
+    GENERATOR.manual_seed(0)
+    alive.clear()
+    net = network("small", Recipe(heads=3))
+    assert torch.equal(net.weight, weight)
+    assert [trunk() for trunk in alive] == [net.trunk, None, None]  # and are not kept
+
+
+def test_a_classifier_from_a_file_is_not_taken_for_an_initial_one(monkeypatch):
+    import timm
+
+    source, make = timm.create_model("resnet10t", num_classes=4).state_dict(), timm.create_model
+
+    def pretrained(name, pretrained, **options):
+        model = make(name, **options)
+        if pretrained:
+            model.load_state_dict(source)
+        return model
+
+    weight, _ = from_whole_networks("resnet10t", 3)
+    monkeypatch.setattr(timm, "create_model", pretrained)
+    net = network("resnet10t", Recipe(heads=3), weights="imagenet:tag")
+    assert torch.equal(net.weight[0], source["fc.weight"])
+    assert torch.equal(net.weight[1:], weight[1:])

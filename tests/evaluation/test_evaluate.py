@@ -245,13 +245,13 @@ def test_a_calibration_part_of_one_class_matters_to_calibrators_alone(
     file = make(tmp_path / "net.npz", **part)
     answer(capsys, tmp_path / "out", file, "--metrics", METRICS)
     message = refused(capsys, tmp_path / "out", file, "--calibrate", "temperature")
-    assert f"{file}: --calibrate: all 9 images of the calibration part are of class 2" in message
+    assert f"{file}: all 9 images of the calibration part are of class 2" in message
 
 
 def test_calibrators_that_cannot_be_had(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = make(tmp_path / "net.npz")
     message = refused(capsys, tmp_path / "out", file, "--calibrate", "temperature")
-    assert message.startswith(f"error: {file}: --calibrate needs a part to fit on: add val_logits")
+    assert message.startswith(f"error: {file}: calibrators need a part to fit on: add val_logits")
     message = refused(capsys, tmp_path / "out", file, "--calibrate", "temprature")
     assert "unknown calibrator 'temprature'; did you mean temperature" in message
     refused(capsys, tmp_path / "out", file, "--calibrate", ",")
@@ -290,10 +290,10 @@ def test_formats(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "expected"),
     [
         (["--metrics", "ecee"], "unknown metric ecee"),
-        (["--against", "other"], "--against other: no such method; there are net"),
+        (["--against", "other"], "no method is called other; there are net"),
         (["--alpha", "0"], "alpha=0.0"),
         (["--alpha", "nan"], "alpha=nan"),
-        (["--name", " "], "--name is empty"),
+        (["--name", " "], "the name of the data set is empty"),
     ],
 )
 def test_bad_flags(
@@ -304,7 +304,7 @@ def test_bad_flags(
 
 def test_bad_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = make(tmp_path / "net.npz")
-    assert f"--out {file}" in refused(capsys, file, file)
+    assert f"no report in {file}: " in refused(capsys, file, file)
     (tmp_path / "manifest.json").write_text("{}")
     assert "results of a run" in refused(capsys, tmp_path, file)
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from benchmark.api import InputError
-from benchmark.evaluation.prediction_files import PredictionFile, read
+from benchmark.evaluation.check import Checked
+from benchmark.evaluation.sources import from_file as read
 
 LOGITS = np.array([[2.0, 0.0, -1.0], [0.0, 3.0, 0.0], [1.0, 1.0, 1.5], [0.0, 0.0, 0.0]])
 PROBS = np.exp(LOGITS) / np.exp(LOGITS).sum(1, keepdims=True)
@@ -43,7 +44,7 @@ def said(path: Path) -> str:
     return message
 
 
-def same(file: PredictionFile, probs: Any = PROBS) -> None:
+def same(file: Checked, probs: Any = PROBS) -> None:
     np.testing.assert_allclose(np.exp(file.test.log_probs), probs, atol=1e-12)
     assert file.test.labels.tolist() == LABELS[: len(probs)].tolist()
 
@@ -71,7 +72,9 @@ def test_the_same_predictions_in_many_spellings(tmp_path: Path, keys: dict[str, 
     assert file.unused == ()
 
 
-@pytest.mark.parametrize("prefix", ["val_", "calibration_", "validation_"])
+@pytest.mark.parametrize(
+    "prefix", ["val_", "calibration_", "validation_", "valid_", "cal_", "dev_"]
+)
 def test_all_that_an_archive_may_hold(tmp_path: Path, prefix: str) -> None:
     file = read(
         npz(
@@ -93,7 +96,7 @@ def test_all_that_an_archive_may_hold(tmp_path: Path, prefix: str) -> None:
     assert file.test.ids.tolist() == ["x", "y", "z", "w"]
     assert file.test.groups is not None
     assert file.test.groups.tolist() == ["7", "7", "8", "9"]
-    assert file.classes == ("cat", "dog", "owl")
+    assert file.test.classes == ("cat", "dog", "owl")
     assert file.unused == ("features",)
 
 
@@ -227,7 +230,7 @@ def test_a_table(tmp_path: Path) -> None:
     assert file.test.labels.tolist() == [0, 1]
     assert file.test.ids is not None
     assert file.test.ids.tolist() == ["x", "y"]
-    assert file.classes == ("a", "b")
+    assert file.test.classes == ("a", "b")
 
 
 @pytest.mark.parametrize(
@@ -257,8 +260,11 @@ def test_ten_classes_stand_in_the_order_of_their_numbers(tmp_path: Path) -> None
     assert read(table(tmp_path, text)).test.log_probs.argmax(1).tolist() == [2, 11]
 
 
-def test_parts_and_groups_of_a_table(tmp_path: Path) -> None:
-    text = "label,part,group,p_0,p_1\n0,test,g,1,0\n0,val,h,0.6,0.4\n1,test,g,0,1\n1,Val,h,.5,.5\n"
+@pytest.mark.parametrize("name", ["val", "calibration", "validation", "valid", "cal", "Dev"])
+def test_parts_and_groups_of_a_table(tmp_path: Path, name: str) -> None:
+    text = (
+        f"label,part,group,p_0,p_1\n0,test,g,1,0\n0,{name},h,.6,.4\n1,test,g,0,1\n1,Val,h,.5,.5\n"
+    )
     file = read(table(tmp_path, text))
     assert file.calibration is not None
     assert file.test.log_probs.shape == file.calibration.log_probs.shape == (2, 2)
@@ -308,7 +314,7 @@ def test_what_is_not_text(tmp_path: Path) -> None:
 def test_labels_are_found_by_the_numbers_of_their_columns(tmp_path: Path) -> None:
     file = read(table(tmp_path, "label,p_0,p_2,p_7\n7,0,0,1\n0,1,0,0\n2,0,1,0\n"))
     assert file.test.labels.tolist() == [2, 0, 1]
-    assert file.classes == ("0", "2", "7")
+    assert file.test.classes == ("0", "2", "7")
 
 
 def test_rows_of_the_training_part_are_named_as_not_read(tmp_path: Path) -> None:

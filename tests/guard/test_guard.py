@@ -356,7 +356,7 @@ def test_pooling_logits_breaks_the_invariant(monkeypatch):
     from benchmark.engine import predict
 
     assert [row.verdict for row in invariants._views()] == ["holds", "holds"]
-    monkeypatch.setattr(predict, "pool", lambda logits: logits.mean(1).log_softmax(-1))
+    monkeypatch.setattr(predict, "mean_over_views", lambda logits: logits.mean(1).log_softmax(-1))
     assert [row.verdict for row in invariants._views()] == ["broken", "broken"]
 
 

@@ -125,7 +125,7 @@ def test_fewer_images_of_a_class_than_parts_is_refused_by_name():
 
 def test_more_folds_than_groups_is_refused_with_the_remedy():
     samples = make([0, 1] * 20, groups=np.arange(40) % 4)
-    with pytest.raises(InputError, match="4 groups do not fill 5 folds: choose --folds 4"):
+    with pytest.raises(InputError, match="4 groups do not fill 5 folds: choose 4 folds or fewer"):
         folds.split(samples, 5, rng())
     with pytest.raises(InputError, match="2 groups do not fill 2 folds: at least 4"):
         folds.split(make([0, 1] * 20, groups=np.arange(40) % 2), 2, rng())
@@ -165,7 +165,7 @@ def test_an_official_split_that_divides_groups_is_reported():
 
 
 def test_no_official_split_is_refused():
-    with pytest.raises(InputError, match="no official split: choose --folds"):
+    with pytest.raises(InputError, match="no official split: choose how many folds"):
         folds.official(make([0, 1] * 10), rng())
     with pytest.raises(InputError, match="has no test images"):
         folds.official(make([0, 1] * 10, split=["train"] * 20), rng())
