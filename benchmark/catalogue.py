@@ -5,74 +5,45 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from benchmark.api import Calibrator, Dataset, Method
+from benchmark.measures.declared import costs, metrics
 from benchmark.plan import registry
-from benchmark.plan.presets import PRESETS
+from benchmark.plan.presets import PRESETS, Preset
 from benchmark.report.markdown import escape_markdown, markdown_table
+
+CATALOGUE: dict[str, tuple[Any, str]] = {
+    "methods": (registry.methods, "name summary parameters calibrator paper"),
+    "datasets": (registry.datasets, "name summary parameters preset licence access paper"),
+    "calibrators": (registry.calibrators, "name summary parameters paper"),
+    "metrics": (metrics, "name title direction unit formula source"),
+    "costs": (costs, "name title direction unit members meaning"),
+    "presets": (lambda: PRESETS, "name summary settings folds seeds parameters note"),
+}
+"""Of each kind: where the entries are, plug-ins' included, and the columns of its table."""
 
 
 def rows(what: str) -> list[dict[str, Any]]:
-    """One row per registered method, data set, calibrator, metric or preset."""
-    if what == "methods":
-        return [
-            {
-                "name": method.name,
-                "summary": method.summary,
-                "parameters": registry.parameters_of(method),
-                "calibrator": method.calibrator or "",
-                "paper": method.paper,
-            }
-            for method in registry.methods().values()
-        ]
-    if what == "calibrators":
-        return [
-            {
-                "name": c.name,
-                "summary": c.summary,
-                "parameters": _own_fields(c, ("name", "summary", "paper")),
-                "paper": c.paper,
-            }
-            for c in registry.calibrators().values()
-        ]
-    if what == "datasets":
-        known = ("name", "summary", "paper", "licence", "access", "preset", "archive")
-        return [
-            {
-                "name": d.name,
-                "summary": d.summary,
-                "parameters": _own_fields(d, (*known, "known_counts", "argument")),
-                "preset": d.preset,
-                "licence": d.licence,
-                "access": d.access,
-                "paper": d.paper,
-            }
-            for d in registry.datasets().values()
-        ]
-    if what == "metrics":
-        from benchmark.measures.declared import metrics
+    """One row per method, data set, calibrator, metric, cost or preset."""
+    entries, columns = CATALOGUE[what]
+    return [{name: _value(e, name) for name in columns.split()} for e in entries().values()]
 
-        return [
-            {
-                "name": m.name,
-                "title": m.heading,
-                "direction": m.direction,
-                "unit": m.unit,
-                "formula": m.formula,
-                "source": m.source,
-            }
-            for m in metrics().values()
-        ]
-    return [
-        {
-            "name": p.name,
-            "summary": p.summary,
-            "settings": dataclasses.asdict(p.settings),
-            "folds": p.folds,
-            "seeds": p.seeds,
-            "parameters": dict(p.parameters),
-            "note": p.note,
-        }
-        for p in PRESETS.values()
-    ]
+
+def _value(entry: Any, column: str) -> Any:
+    if column == "title":
+        return entry.heading
+    if column == "settings":
+        return dataclasses.asdict(entry.settings)
+    if column == "parameters":
+        if isinstance(entry, Method):
+            return registry.parameters_of(entry)
+        if isinstance(entry, Preset):
+            return dict(entry.parameters)
+        kind = Dataset if isinstance(entry, Dataset) else Calibrator
+        shared = {f.name for f in dataclasses.fields(kind)}
+        own = [f.name for f in dataclasses.fields(entry) if f.name not in shared]
+        return {name: getattr(entry, name) for name in own}
+    value = getattr(entry, column)
+    return "" if value is None else value
 
 
 def markdown(what: str) -> str:
@@ -87,8 +58,3 @@ def text(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name}={item}" for name, item in value.items())
     return str(value)
-
-
-def _own_fields(value: Any, common: tuple[str, ...]) -> dict[str, Any]:
-    names = [f.name for f in dataclasses.fields(value) if f.name not in common]
-    return {name: getattr(value, name) for name in names}

@@ -1,6 +1,7 @@
 """The command line: ``python -m benchmark run|leaderboard|evaluate|guard|list|data``.
 
-It imports nothing heavy until it must, so that help and mistakes are answered at once.
+It reads what was typed and calls the library. It imports nothing heavy until it must, so that help
+and mistakes are answered at once.
 """
 
 from __future__ import annotations
@@ -10,19 +11,17 @@ import functools
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.api import InputError
+import benchmark  # its InputError is loaded only when something is wrong
 
 if TYPE_CHECKING:
-    from benchmark.running.execute import Progress as RunProgress
     from benchmark.running.prepare import Work
     from benchmark.running.request import Request
 
 RESULTS = Path("results/local")
-DEFAULT_DATASETS = "simulated,digits"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,11 +35,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.plugins is not None:
             from benchmark.api import plugins
 
-            plugins.mount(options.plugins)
+            plugins.mount(str(options.plugins))
         options.command_line = "python -m benchmark " + shlex.join(words)
         code: int = options.function(options)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except SystemExit:  # of --help: before the errors' names, which load numpy
+        raise
+    except benchmark.InputError as error:
+        from benchmark.terminal import printable
+
+        print("error:", printable(error, but="\n"), file=sys.stderr)
         return 2
     except BrokenPipeError:
         return 0
@@ -58,18 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from rich.console import Console
+    from benchmark import library
 
-    from benchmark.plan import registry
-
-    registry.select_methods(options.methods)  # say what is wrong with them before torch is loaded
-    datasets = registry.select_datasets(options.datasets)
-    from benchmark.running.prepare import prepare
-    from benchmark.running.request import Request
-
-    request = Request(
+    request = library.request(
         methods=options.methods,
-        datasets=datasets,
+        datasets=options.datasets,
         backbones=options.backbone,
         preset=options.preset,
         folds=options.folds,
@@ -79,89 +75,22 @@ def _run(options: argparse.Namespace) -> int:
         jobs=options.jobs,
         results=options.results,
         data_root=options.data_root,
-        cache=options.cache or options.data_root / "cache",
+        cache=options.cache,
         force=options.force,
         command=options.command_line,
     )
-    console = Console(stderr=True)
-    work = prepare(request)
-    for name, notes in work.notes.items():
-        for note in notes:
-            console.print(f"note: {name}: {note}", markup=False, highlight=False)
+    work = library.prepare(request)
     if options.dry_run:
         _print_plan(request, work)
         return 0
-    outcome = _execute(request, work, console)
-    console.print(
-        f"{outcome.trained} fits trained, {outcome.stored} found in the store, "
-        f"{len(outcome.failed)} failed, {outcome.seconds:.0f} s",
-        highlight=False,
-    )
-    for fit, reason in outcome.failed.items():
-        print(f"failed: {fit}: {reason}", file=sys.stderr)
-    console.print(
-        f"making the tables, figures and the page of all that {options.results} holds ...",
-        highlight=False,
-    )
-    if outcome.replaced:
-        console.print(
-            f"{outcome.replaced} cells made with other settings or data left the leaderboard; "
-            "their records stay in the store",
-            highlight=False,
-        )
-    try:
-        _show(options.results)
-    except InputError:
-        if not outcome.failed:
-            raise
-        print("nothing could be ranked: every fit failed", file=sys.stderr)
-    return 1 if outcome.failed else 0
-
-
-def _execute(request: Request, work: Work, console: Any) -> Any:
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    from benchmark.running.execute import execute
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("gone,"),
-        TimeRemainingColumn(elapsed_when_finished=False),
-        TextColumn("left"),
-        TextColumn("{task.fields[running]}", markup=False),
-    )
-    with Progress(*columns, console=console) as bar:
-        decoding = bar.add_task("images", visible=False, running="")
-        training = bar.add_task("fits", total=None, running="", visible=False)
-
-        def show_decoding(done: int, total: int) -> None:
-            bar.update(decoding, completed=done, total=total, visible=True)
-
-        def show(progress: RunProgress) -> None:
-            running = "; ".join(progress.running)[: max(0, console.width - 80)]
-            bar.update(
-                training,
-                completed=progress.done,
-                total=progress.total,
-                running=running,
-                visible=True,
-            )
-
-        return execute(request, work, show, show_decoding)
+    results = library.execute(request, work)
+    _show(results, options.format)
+    return 1 if results.failed else 0
 
 
 def _print_plan(request: Request, work: Work) -> None:
-    from benchmark.running import forecast as estimate
+    from benchmark.running import forecast
+    from benchmark.terminal import printable
 
     fits = work.fits
     stored = len(fits) - len(work.missing)
@@ -170,7 +99,7 @@ def _print_plan(request: Request, work: Work) -> None:
     print(f"{len(fits)} distinct fits, shared by value ({used} uses)")
     print(f"{stored} fits already stored, {len(work.missing)} to train")
     print(f"{sum(cell.calibration is not None for cell in work.cells)} calibrations")
-    print(f"estimated cost: {estimate.sentence(request, work)}")
+    print(f"estimated cost: {forecast.sentence(request, work)}")
     print()
     groups: dict[tuple[str, str, str], dict[str, list[Any]]] = {}
     for cell in work.cells:
@@ -178,7 +107,7 @@ def _print_plan(request: Request, work: Work) -> None:
         groups.setdefault(key, {}).setdefault(cell.method.name, []).append(cell)
     seen: set[str] = set()
     for (preset, dataset, backbone), methods in groups.items():
-        print(f"{dataset} ({preset}, {backbone})")
+        print(printable(f"{dataset} ({preset}, {backbone})"))
         for name, cells in methods.items():
             keys = {fit.key for cell in cells for fit in cell.fits}
             new = keys - seen
@@ -190,26 +119,31 @@ def _print_plan(request: Request, work: Work) -> None:
 
 
 def _leaderboard(options: argparse.Namespace) -> int:
-    missing = _show(
+    results = benchmark.load_results(
         options.results,
         datasets=options.datasets,
-        metric_names=options.metrics.split(",") if options.metrics else None,
+        metrics=options.metrics or None,
         against=options.against,
         alpha=options.alpha,
     )
-    return 1 if missing else 0
+    _show(results, options.format)
+    return 1 if results.missing else 0
 
 
-def _show(folder: Path, **choices: Any) -> list[str]:
-    """Regenerate the tables of a results folder, print the leaderboard, return what is missing."""
-    from benchmark import leaderboard
+def _show(results: benchmark.Results, form: str) -> None:
+    """Print the results in a form, and on standard error what is missing."""
+    from benchmark import terminal
 
-    missing = leaderboard.regenerate(folder, **choices).missing
-    print((folder / "leaderboard.md").read_text(encoding="utf-8"))
-    for sentence in missing:
-        print(f"missing: {sentence}", file=sys.stderr)
-    print(f"The page with everything: {folder / 'report.html'}")
-    return missing
+    if form == "json":
+        print(results.to_json())
+    elif form == "markdown" and len(results.ranks):
+        text = (results.folder / "leaderboard.md").read_text(encoding="utf-8")
+        print(terminal.printable(text, but="\n"), end="")
+    elif len(results.ranks):
+        results.show()
+        print(f"The page with everything: {results.folder / 'report.html'}")
+    for sentence in results.missing:
+        terminal.say(f"missing: {sentence}")
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -247,14 +181,16 @@ def _guard(options: argparse.Namespace) -> int:
         print(f"guard: {text}", file=sys.stderr, flush=True)
 
     if bool(options.reason) != options.update:
-        raise InputError("--update and --reason TEXT go together: a new baseline needs a reason")
+        raise benchmark.InputError(
+            "--update and --reason TEXT go together: a new baseline needs a reason"
+        )
     try:
         if options.update:
             report = guard.update(options.baseline, options.reason, say)
         else:
             report = guard.check(options.baseline, say)
     except Exception as error:  # exit code 1 would say that something was found to be worse
-        expected, reason = isinstance(error, (InputError, OSError)), str(error)
+        expected, reason = isinstance(error, (benchmark.InputError, OSError)), str(error)
         if not expected:
             import traceback
 
@@ -264,7 +200,7 @@ def _guard(options: argparse.Namespace) -> int:
             print(guard.refusal(reason).render(options.format))
         if expected:
             raise
-        raise InputError(reason) from error
+        raise benchmark.InputError(reason) from error
     if options.update and not report.rows:
         print(f"A new baseline is in {options.baseline}: look at its difference, and commit it.")
         return 0
@@ -282,27 +218,28 @@ def _list(options: argparse.Namespace) -> int:
     if options.format == "markdown":
         print(catalogue.markdown(options.what))
         return 0
-    from rich.console import Console
     from rich.table import Table
+
+    from benchmark import terminal
 
     table = Table(show_edge=False, pad_edge=False)
     for column in rows[0]:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*map(catalogue.text, row.values()))
-    Console(width=None if sys.stdout.isatty() else 160, markup=False).print(table)
+    terminal.console().print(table)
     return 0
 
 
 def _data_prepare(options: argparse.Namespace) -> int:
-    from rich.console import Console
     from rich.progress import Progress
 
+    from benchmark import terminal
     from benchmark.data import fetch
     from benchmark.plan import registry
 
     for dataset in registry.select_datasets(options.names):
-        with Progress(transient=True, console=Console(stderr=True)) as bar:
+        with Progress(transient=True, console=terminal.console(stderr=True)) as bar:
             task = bar.add_task(dataset.name, total=None)
             advance = functools.partial(_advance, bar, task)
             check = fetch.prepare(dataset, options.data_root, advance)
@@ -322,7 +259,7 @@ def _data_check(options: argparse.Namespace) -> int:
     for dataset in registry.select_datasets(options.names):
         try:
             check = fetch.check(dataset, options.data_root)
-        except InputError as error:
+        except benchmark.InputError as error:
             print(f"error: {dataset.name}: {error}", file=sys.stderr)
             readable = False
             continue
@@ -347,131 +284,91 @@ def _data_clear(options: argparse.Namespace) -> int:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> Any:
-        raise InputError(f"{message}; see `{self.prog} --help`")
+        raise benchmark.InputError(f"{message}; see `{self.prog} --help`")
+
+    def option(self, words: str, text: str, default: Any = None, **more: Any) -> None:
+        """Declare ``--flag PLACEHOLDER``; folders and files become paths, the default is told."""
+        flag, *placeholder = words.split()
+        if placeholder:
+            more |= {"metavar": placeholder[0]}
+            if placeholder[0] in ("DIR", "FILE.toml"):
+                more |= {"type": Path}
+        if default is not None:
+            more |= {"default": default}
+        if default:
+            text = f"{text} (default: {default})".lstrip()
+        self.add_argument(flag, help=text, **more)
+
+    def form(self) -> None:
+        self.option("--format", "what to print", "table", choices=("table", "json", "markdown"))
+
+    def data_root(self) -> None:
+        self.option("--data-root DIR", "where the data sets lie", Path("data"))
+        self.option("--cache DIR", "decoded images (default: DATA_ROOT/cache)")
+
+    def comparison(self, reference: str) -> None:
+        self.option("--metrics LIST", "only these, comma-separated")
+        self.option("--against METHOD", f"reference ({reference})")
+        self.option("--alpha ALPHA", "1 - confidence of the intervals", 0.05, type=float)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m benchmark",
-        description="A fair benchmark of calibration methods for image classifiers.",
-        allow_abbrev=False,
-    )
+    about = "A fair benchmark of calibration methods for image classifiers."
+    parser = _Parser(prog="python -m benchmark", description=about, allow_abbrev=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     run = _command(commands, "run", "train what is missing and show the leaderboard", _run)
-    run.add_argument(
-        "--methods",
-        default="all",
-        metavar="LIST",
-        help="comma-separated names or globs, with parameters and calibrators: "
-        "mhml-*,mhml[heads=6],deep-ensemble+temperature,all+temperature (default: all)",
-    )
-    run.add_argument(
-        "--datasets",
-        default=DEFAULT_DATASETS,
-        metavar="LIST",
-        help=f"comma-separated names or globs (default: {DEFAULT_DATASETS})",
-    )
-    run.add_argument(
-        "--backbone",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="small, or any timm name; may be repeated (default: the preset's)",
-    )
-    run.add_argument(
-        "--preset",
-        metavar="NAME",
-        help="quick, standard or paper, also quick[epochs=5,size=64] (default: each data set's)",
-    )
-    run.add_argument(
-        "--folds", type=_folds, metavar="K|official", help="how to split (default: the preset's)"
-    )
-    run.add_argument(
-        "--seeds", type=_positive, metavar="S", help="seeds per fold (default: the preset's)"
-    )
-    run.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(auto)")
-    run.add_argument(
-        "--jobs", type=_positive, metavar="N", help="fits at once (default: cores; 1 on a GPU)"
-    )
-    _results(run)
-    _data_root(run)
-    run.add_argument(
-        "--weights", metavar="imagenet|none|FILE", help="initial weights (default: the preset's)"
-    )
-    run.add_argument("--config", type=Path, metavar="FILE.toml", help="the same keys; flags win")
-    run.add_argument("--dry-run", action="store_true", help="print the plan and its cost")
-    run.add_argument("--force", action="store_true", help="train again what is stored")
+    names = "comma-separated names or globs"
+    more = "mhml-*,mhml[heads=6],deep-ensemble+temperature,all+temperature"
+    run.option("--methods LIST", f"{names}, with parameters and calibrators: {more}", "all")
+    run.option("--datasets LIST", names, "simulated,digits")
+    text = "small, or any timm name; may be repeated (default: the preset's)"
+    run.option("--backbone NAME", text, [], action="append")
+    text = "quick, standard or paper, also quick[epochs=5,size=64] (default: each data set's)"
+    run.option("--preset NAME", text)
+    run.option("--folds K|official", "how to split (default: the preset's)", type=_number)
+    run.option("--seeds S", "seeds per fold (default: the preset's)", type=_number)
+    run.option("--device", "", "auto", choices=("auto", "cpu", "cuda"))
+    run.option("--jobs N", "fits at once (default: cores; 1 on a GPU)", type=_number)
+    run.option("--results DIR", "", RESULTS)
+    run.data_root()
+    run.option("--weights imagenet|none|FILE", "initial weights (default: the preset's)")
+    run.option("--config FILE.toml", "the same keys; flags win")
+    run.option("--dry-run", "print the plan and its cost", action="store_true")
+    run.option("--force", "train again what is stored", action="store_true")
+    run.form()
 
-    board = _command(
-        commands, "leaderboard", "regenerate tables, figures and the page", _leaderboard
-    )
-    _results(board)
-    board.add_argument("--datasets", metavar="LIST", help="only these (names or globs)")
-    board.add_argument("--metrics", metavar="LIST", help="only these, comma-separated")
-    board.add_argument(
-        "--against", metavar="METHOD", help="reference (cross-entropy where it is there)"
-    )
-    board.add_argument(
-        "--alpha", type=float, default=0.05, help="1 - confidence of the intervals (0.05)"
-    )
+    text = "regenerate tables, figures and the page"
+    board = _command(commands, "leaderboard", text, _leaderboard)
+    board.option("--results DIR", "", RESULTS)
+    board.option("--datasets LIST", "only these (names or globs)")
+    board.comparison("cross-entropy where it is there")
+    board.form()
 
-    own = _command(
-        commands, "evaluate", "measure and compare predictions made anywhere else", _evaluate
+    text = "measure and compare predictions made anywhere else"
+    elsewhere = _command(commands, "evaluate", text, _evaluate)
+    text = (
+        ".npz (test_logits or test_probs, test_labels) or .csv (label, p_0, p_1, ...); "
+        "several are compared as methods"
     )
-    own.add_argument(
-        "files",
-        nargs="+",
-        type=Path,
-        metavar="FILE",
-        help=".npz (test_logits or test_probs, test_labels) or .csv (label, p_0, p_1, ...); "
-        "several are compared as methods",
-    )
-    own.add_argument(
-        "--calibrate",
-        metavar="LIST",
-        help="add calibrated versions, fitted on each file's calibration part: temperature,vector",
-    )
-    own.add_argument(
-        "--out",
-        type=Path,
-        default=RESULTS / "evaluate",
-        metavar="DIR",
-        help=f"where the report goes (default: {RESULTS / 'evaluate'})",
-    )
-    own.add_argument(
-        "--format", choices=("table", "json", "markdown"), default="table", help="(table)"
-    )
-    own.add_argument("--name", default="predictions", help="of the data set, for the headings")
-    own.add_argument("--metrics", metavar="LIST", help="only these, comma-separated")
-    own.add_argument(
-        "--against", metavar="METHOD", help="reference (cross-entropy if it is there, or the first)"
-    )
-    own.add_argument(
-        "--alpha", type=float, default=0.05, help="1 - confidence of the intervals (0.05)"
-    )
+    elsewhere.add_argument("files", nargs="+", type=Path, metavar="FILE", help=text)
+    text = "add calibrated versions, fitted on each file's calibration part: temperature,vector"
+    elsewhere.option("--calibrate LIST", text)
+    elsewhere.option("--out DIR", "where the report goes", RESULTS / "evaluate")
+    elsewhere.option("--name NAME", "of the data set, for the headings", "predictions")
+    elsewhere.comparison("cross-entropy if it is there, or the first")
+    elsewhere.form()
 
     guard = _command(commands, "guard", "compare this tree with the committed baseline", _guard)
-    guard.add_argument(
-        "--baseline",
-        type=Path,
-        default=Path("results/guard"),
-        metavar="DIR",
-        help="(default: results/guard)",
-    )
-    guard.add_argument(
-        "--format", choices=("table", "json", "markdown"), default="table", help="(table)"
-    )
-    guard.add_argument("--update", action="store_true", help="make a new baseline of this tree")
-    guard.add_argument("--reason", metavar="TEXT", help="why, kept in the baseline")
+    guard.option("--baseline DIR", "", Path("results/guard"))
+    guard.option("--update", "make a new baseline of this tree", action="store_true")
+    guard.option("--reason TEXT", "why, kept in the baseline")
+    guard.form()
 
     listing = _command(commands, "list", "what there is, with parameters and papers", _list)
-    listing.add_argument(
-        "what", choices=("methods", "datasets", "calibrators", "metrics", "presets")
-    )
-    listing.add_argument(
-        "--format", choices=("table", "json", "markdown"), default="table", help="(table)"
-    )
+    kinds = ("methods", "datasets", "calibrators", "metrics", "costs", "presets")
+    listing.add_argument("what", choices=kinds)
+    listing.form()
 
     data = commands.add_parser("data", help="get and check data sets", allow_abbrev=False)
     actions = data.add_subparsers(title="actions", metavar="ACTION", required=True)
@@ -481,49 +378,26 @@ def _parser() -> argparse.ArgumentParser:
     ):
         action = _command(actions, name, text, function)
         action.add_argument("names", metavar="NAMES", help="comma-separated names")
-        _data_root(action)
-    _data_root(_command(actions, "clear-cache", "remove decoded images", _data_clear))
+        action.data_root()
+    _command(actions, "clear-cache", "remove decoded images", _data_clear).data_root()
     return parser
 
 
-def _command(commands: Any, name: str, text: str, function: Any) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=text, description=text, allow_abbrev=False
-    )
+def _command(
+    commands: Any, name: str, text: str, function: Callable[[argparse.Namespace], int]
+) -> _Parser:
+    parser: _Parser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
     parser.set_defaults(function=function, config=None)
-    parser.add_argument(
-        "--plugins", metavar="DIR", help="a folder with your own methods/ and datasets/"
-    )
+    parser.option("--plugins DIR", "a folder with your own methods/, datasets/ and metrics/")
     return parser
 
 
-def _results(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--results", type=Path, default=RESULTS, metavar="DIR", help=f"(default: {RESULTS})"
-    )
-
-
-def _data_root(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--data-root",
-        type=Path,
-        default=Path("data"),
-        metavar="DIR",
-        help="where the data sets lie (default: data)",
-    )
-    parser.add_argument(
-        "--cache", type=Path, metavar="DIR", help="decoded images (default: DATA_ROOT/cache)"
-    )
-
-
-def _folds(text: str) -> int | str:
-    return text if text == "official" else _positive(text)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
-    return int(text)
+def _number(text: str) -> int | str:
+    """A whole number, or the text: the library says which are possible."""
+    try:
+        return int(text)
+    except ValueError:
+        return text
 
 
 def _apply_config(
@@ -536,14 +410,14 @@ def _apply_config(
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"--config {path}: {error.strerror}") from error
+        raise benchmark.InputError(f"--config {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"--config {path}: not TOML: {error}") from error
+        raise benchmark.InputError(f"--config {path}: not TOML: {error}") from error
     flags: list[str] = []
     for key, value in content.items():
         name = key.replace("_", "-")
         if not hasattr(options, name.replace("-", "_")) or name in ("config", "function"):
-            raise InputError(
+            raise benchmark.InputError(
                 f"--config {path}: unknown key {key!r}; the keys are those of the flags"
             )
         given = any(word == f"--{name}" or word.startswith(f"--{name}=") for word in words)

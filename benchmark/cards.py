@@ -1,0 +1,201 @@
+"""What is said of each data set in short: what is best, what equals it, and at what cost."""
+
+from __future__ import annotations
+
+import html
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from benchmark.api import BlockKey, Quantity
+from benchmark.measures.declared import ranked
+from benchmark.report import words
+from benchmark.terminal import printable
+
+if TYPE_CHECKING:
+    from benchmark.library import Results
+
+KEY = list(BlockKey._fields)
+
+
+@dataclass(frozen=True, eq=False)
+class CardColumn:
+    """A column of a card's table.
+
+    Attributes:
+        head: what it holds.
+        unit: its unit, and the arrow of the better direction.
+        cells: one for each method.
+        intervals: beside the cells.
+        best: places of the best cells.
+    """
+
+    head: str
+    unit: str
+    cells: Sequence[str]
+    intervals: Sequence[str]
+    best: frozenset[int] = frozenset()
+
+    @property
+    def whole(self) -> list[str]:
+        """The cells with their intervals."""
+        return [f"{c} {i}".rstrip() for c, i in zip(self.cells, self.intervals, strict=True)]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Card:
+    """What is shown of the methods that may be compared with each other, best rank first.
+
+    Attributes:
+        title: data set, network, folds and preset.
+        differ: whether any two methods can be told apart.
+        sentences: what was found, each after what it is about.
+        methods: the names, with the sign of few errors.
+        equal: places of the methods that cannot be told apart from the best.
+        ranks: the mean ranks.
+        metrics: those by which methods are ranked.
+        costs: those of short tables, of each hardware.
+        signs: which occur, with their meaning.
+    """
+
+    title: str
+    differ: bool
+    sentences: Sequence[tuple[str, str]]
+    methods: Sequence[str]
+    equal: frozenset[int]
+    ranks: CardColumn
+    metrics: Sequence[CardColumn]
+    costs: Sequence[CardColumn]
+    signs: Sequence[tuple[str, str]]
+
+    def html(self) -> str:
+        """The whole table."""
+        numbers = (*self.metrics, *self.costs)
+        columns = {"Rank ↓": self.ranks.whole, "Method": self.methods}
+        table = pd.DataFrame(columns | {f"{c.head} {c.unit}": c.whole for c in numbers})
+        return f"<h4>{html.escape(self.title)}</h4>{table.to_html(index=False, border=0)}"
+
+
+def cards(results: Results) -> list[Card]:
+    """One for each data set, network and preset; those on which methods differ come first."""
+    costs = results.mean_costs()
+    made = []
+    for key, ranks in results.ranks.groupby(KEY, sort=True):
+        values, paid = (
+            frame[(frame[KEY] == list(key)).all(axis=1)] for frame in (results.intervals, costs)
+        )
+        preset, dataset, backbone, folds = map(str, key)
+        title = printable(" · ".join(p for p in (dataset, backbone, folds, preset) if p))
+        card = _card(title, ranks.sort_values(["rank", "method"]), values, paid)
+        made.append(((not card.differ, dataset, backbone), card))
+    return [card for _, card in sorted(made, key=lambda pair: pair[0])]
+
+
+def _card(title: str, ranks: pd.DataFrame, values: pd.DataFrame, costs: pd.DataFrame) -> Card:
+    names = ranks["method"].tolist()
+    shown = [printable(name) for name in names]
+    letters = [set(re.findall(r"[a-z]\d*", str(group))) for group in ranks["group"]]
+    equal = [i for i in range(len(names)) if i == 0 or letters[i] & letters[0]]
+    rank = CardColumn(
+        "Rank",
+        "↓",
+        [words.number(value, 1) for value in ranks["rank"]],
+        [words.interval(*ends, 1) for ends in zip(ranks["low"], ranks["high"])],
+    )
+    chance = words.number(ranks["chance_best"].iloc[0] * 100, 0)
+    said = [
+        ("Best rank", f"{shown[0]}: {rank.whole[0]}; best in {chance} % of redrawn test images")
+    ]
+    metrics = []
+    for name in ranked():
+        of_metric = values[values["metric"] == name].set_index("method").reindex(names)
+        column = _metric(of_metric, words.quantity(name))
+        metrics.append(column)
+        if column.best:
+            said.append(_best(column, words.quantity(name), shown))
+    if len(equal) > 1:
+        count = f"{len(equal) - 1} of {len(names) - 1}"
+        others = ", ".join(shown[i] for i in equal[1:])
+        said.append(("Equals", f"{count} cannot be told apart from it: {others}"))
+    elif len(names) > 1:
+        said.append(("Equals", "none: it can be told apart from every other method"))
+    paid = _costs(costs, names)
+    if paid:
+        said.append(("Its cost", "; ".join(f"{c.head} {_with_unit(c, 0)}" for c, _ in paid)))
+    if paid and costs["hardware"].nunique() == 1 and len(equal) > 1:
+        column, value = paid[0]
+        least = value.iloc[equal].min()
+        cheap = [i for i in equal if value.iloc[i] <= words.SAME_TIME * least]
+        said += [
+            ("Cheapest equal", f"{shown[i]}: {column.head} {_with_unit(column, i)}")
+            for i in cheap[:1]
+        ]
+    few = set(values.loc[values["few_errors"].eq(True), "method"])
+    occurring = {words.INSIDE_FLOOR: values["inside_floor"].any(), words.FEW_ERRORS: bool(few)}
+    return Card(
+        title=title,
+        differ=any(not one & other for one, other in itertools.combinations(letters, 2)),
+        sentences=said,
+        methods=[s + f" {words.FEW_ERRORS}" * (n in few) for s, n in zip(shown, names)],
+        equal=frozenset(equal),
+        ranks=rank,
+        metrics=metrics,
+        costs=[column for column, _ in paid],
+        signs=[(sign, meaning) for sign, meaning in words.FOOTNOTES if occurring[sign]],
+    )
+
+
+def _metric(values: pd.DataFrame, kind: Quantity) -> CardColumn:
+    """Values with the digits that the intervals justify, the same as in all tables."""
+    low, high, value = (values[name] * kind.scale for name in ("low", "high", "value"))
+    digits = words.sensible_digits((high - low) / 2, kind.digits)
+    marks = values["inside_floor"].eq(True)
+    return CardColumn(
+        kind.short,
+        _unit(kind),
+        [words.number(v, digits) + words.INSIDE_FLOOR * m for v, m in zip(value, marks)],
+        [words.interval(*ends, digits) for ends in zip(low, high)],
+        _places(value, kind),
+    )
+
+
+def _costs(costs: pd.DataFrame, names: list[str]) -> list[tuple[CardColumn, pd.Series[float]]]:
+    """The costs of short tables with their values; hardware is never mixed in a column."""
+    several = costs["hardware"].nunique() > 1
+    found = []
+    for (name, hardware), rows in costs.groupby(["metric", "hardware"], sort=True):
+        kind = words.quantity(str(name))
+        value = rows.set_index("method")["value"].reindex(names)
+        if kind.main:
+            head = f"{kind.short} ({printable(hardware)})" if several else kind.short
+            cells = [words.significant(v) for v in value]
+            column = CardColumn(head, _unit(kind), cells, [""] * len(names), _places(value, kind))
+            found.append((kind.main, column, value))
+    return [(column, value) for _, column, value in sorted(found, key=lambda cost: cost[0])]
+
+
+def _places(value: pd.Series[float], kind: Quantity) -> frozenset[int]:
+    """Where the best values stand."""
+    best = value.max() if kind.direction == "higher" else value.min()
+    return frozenset(i for i, v in enumerate(value) if v == best and kind.direction)
+
+
+def _best(column: CardColumn, kind: Quantity, shown: Sequence[str]) -> tuple[str, str]:
+    first = min(column.best)
+    head = kind.short if kind.short[:2].isupper() else kind.short.lower()
+    superlative = "Highest" if kind.direction == "higher" else "Lowest"
+    who = ", ".join(shown[i] for i in sorted(column.best))
+    text = f"{who}: {_with_unit(column, first)} {column.intervals[first]}"
+    return f"{superlative} {head}", text.rstrip()
+
+
+def _unit(kind: Quantity) -> str:
+    return " ".join(part for part in (kind.printed_unit, words.ARROWS[kind.direction]) if part)
+
+
+def _with_unit(column: CardColumn, i: int) -> str:
+    return " ".join(part for part in (column.cells[i], column.unit.rstrip(" ↑↓")) if part)
