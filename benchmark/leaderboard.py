@@ -1,22 +1,34 @@
-"""From a results folder to its tables, figures and page: without torch or a GPU."""
+"""From a results folder to its tables, figures and page: without torch or a GPU.
+
+Nothing is made again whose inputs are unchanged: neither a score of a record, nor the rows of a
+block, nor a figure, nor all of it.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from benchmark import report, statistics
-from benchmark.api import InputError
+from benchmark.api import ORIGIN, InputError, Origin, Predictions
+from benchmark.plan.addresses import digest
 from benchmark.plan.presets import REFERENCE
-from benchmark.plan.registry import select_glob
 from benchmark.results import manifest
 from benchmark.results.files import write_atomically
-from benchmark.results.load import load
-from benchmark.statistics import Tables
+from benchmark.results.load import STORE, Content, load
+from benchmark.results.memo import Memo, code_version, frames_from_plain, frames_to_plain
+from benchmark.results.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from benchmark.report.curves import MethodCurves
+    from benchmark.statistics import BlockTables, Tables
+
+_FRAMES = ("values", "ranks", "pairs", "overall", "mean_ranks", "scores")
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,16 +36,23 @@ class Leaderboard:
     """What a results folder says.
 
     Attributes:
-        tables: values with intervals, ranks, differences, tests over blocks, notes.
-        scores: tidy, of each replicate and of all test images of a seed together.
+        tables: values with intervals, ranks, differences, tests over blocks, scores, notes.
         costs: tidy, with the hardware.
         missing: a sentence for each cell that lacks something.
     """
 
     tables: Tables
-    scores: pd.DataFrame
     costs: pd.DataFrame
     missing: list[str]
+
+
+@dataclass(frozen=True)
+class _Options:
+    """What the rows of a block follow from besides its predictions."""
+
+    metrics: tuple[str, ...] | None
+    against: str
+    alpha: float
 
 
 def regenerate(
@@ -57,25 +76,55 @@ def regenerate(
     Raises:
         InputError: nothing is stored there, or an unknown data set, metric or method.
     """
+    from benchmark.plan.registry import select_glob
+
     listing = manifest.read(folder)
     if not listing.entries:
         raise InputError(f"{folder} holds no results yet; make some with `run`")
     if datasets is not None:
         names = {entry.origin.dataset: entry.origin.dataset for entry in listing.entries}
         listing = listing.restrict(set(select_glob(datasets, names, "data set")))
+    store, memo = Store(folder / STORE), Memo(folder)
+    sources = {entry.origin: _source(store, entry) for entry in listing.entries}
+    options = _Options(tuple(metric_names) if metric_names else None, against or REFERENCE, alpha)
+    everything = digest(
+        [
+            code_version("leaderboard.py", "api", "measures", "results", "statistics", "report"),
+            dataclasses.asdict(listing),
+            [sources[entry.origin] for entry in listing.entries],
+            dataclasses.asdict(options),
+            against,
+        ]
+    )
+    kept = _unchanged(folder, memo, everything)
+    if kept is not None:
+        return kept
     content = load(folder, listing)
     if not content.predictions:
         raise InputError(
             f"{folder}: no cell is complete. {' '.join(content.missing[:3])} Run it again"
         )
     _check_reference(against, {p.origin.method for p in content.predictions})
-    reference = against or REFERENCE
-    scores = statistics.scores(content.predictions, metric_names)
-    tables = statistics.summarise(
-        content.predictions, metric_names, reference, alpha, scores=scores
-    )
+    board = _make(folder, listing, content, sources, options, against)
+    _remember(folder, memo, everything, board)
+    return board
+
+
+def _make(
+    folder: Path,
+    listing: manifest.Manifest,
+    content: Content,
+    sources: dict[Origin, str],
+    options: _Options,
+    against: str | None,
+) -> Leaderboard:
+    from benchmark import report, statistics
+
+    statistics.check(options.metrics, options.alpha)
+    blocks = _blocks(Memo(folder), content.predictions, sources, options)
+    tables = statistics.gather([rows for rows, _ in blocks], options.metrics, options.alpha)
     _check_reference(against, set(tables.ranks["method"]))
-    for name, frame in (("scores", scores), ("costs", content.costs)):
+    for name, frame in (("scores", tables.scores), ("costs", content.costs)):
         text = frame.to_csv(index=False, lineterminator="\n")
         write_atomically(folder / f"{name}.csv", text.encode())
     notes = [p["note"] for p in listing.presets.values() if p["note"]] + content.notes
@@ -84,16 +133,15 @@ def regenerate(
     report.write(
         folder,
         tables,
-        content.predictions,
+        {rows.key: curves for rows, curves in blocks},
         content.costs,
         listing.definitions(),
         {"command": "; ".join(listing.commands), **content.environment},
-        reference,
-        alpha,
+        options.against,
+        options.alpha,
         REFERENCE,
-        scores,
     )
-    return Leaderboard(tables, scores, content.costs, content.missing)
+    return Leaderboard(tables, content.costs, content.missing)
 
 
 def _check_reference(against: str | None, methods: set[str]) -> None:
@@ -102,3 +150,141 @@ def _check_reference(against: str | None, methods: set[str]) -> None:
         raise InputError(
             f"no method of the name {against!r} is complete in any block; there are {known}"
         )
+
+
+# --- blocks, each by itself --------------------------------------------------------------------
+
+
+def _blocks(
+    memo: Memo, predictions: Sequence[Predictions], sources: dict[Origin, str], options: _Options
+) -> list[tuple[BlockTables, dict[str, MethodCurves]]]:
+    """The rows and curves of each block: kept ones, or made anew, two at a time."""
+    import joblib
+
+    from benchmark.report import curves
+    from benchmark.statistics import BlockTables, by_block
+
+    code = code_version("api", "measures", "statistics", "report/curves.py")
+    blocks = by_block(predictions)
+    keys = {
+        block: digest([code, dataclasses.asdict(options), [sources[p.origin] for p in members]])
+        for block, members in blocks.items()
+    }
+    kept = {block: memo.get("block", key) for block, key in keys.items()}
+    todo = [block for block in blocks if kept[block] is None]
+    if todo:
+        scores = memo.get("scores", code) or {}
+        work = joblib.delayed(_work)
+        jobs = min(len(todo), joblib.cpu_count())
+        tasks = [
+            work(blocks[block], options, _known(scores, blocks[block], sources)) for block in todo
+        ]
+        with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
+            done = joblib.Parallel(jobs, batch_size=1)(tasks)
+        for block, made in zip(todo, done, strict=True):
+            kept[block] = made
+            memo.put("block", keys[block], made)
+        memo.keep_only("block", keys.values())
+        memo.put("scores", code, _by_source(kept.values(), sources))
+        memo.keep_only("scores", [code])
+    return [
+        (BlockTables.from_plain(kept[block]["tables"]), curves.from_plain(kept[block]["curves"]))
+        for block in blocks
+    ]
+
+
+def _work(
+    predictions: Sequence[Predictions],
+    options: _Options,
+    known: dict[tuple[Origin, str], float],
+) -> dict[str, Any]:
+    """All that is computed of one block, as plain values: a pure function."""
+    from benchmark.report import curves
+    from benchmark.statistics import tabulate
+
+    rows = tabulate(predictions, options.metrics, options.against, options.alpha, known=known)
+    drawn = curves.of_methods(predictions, rows.methods, options.alpha)
+    return {"tables": rows.to_plain(), "curves": curves.to_plain(drawn)}
+
+
+def _source(store: Store, entry: manifest.Entry) -> str:
+    """A digest of the records that the predictions of a cell are made from."""
+    keys = [*entry.fits, *([entry.calibration] if entry.calibration else [])]
+    return digest([(store.checksum(key), store.failure(key)) for key in keys])
+
+
+def _sources(sources: dict[Origin, str]) -> dict[Origin, str]:
+    """The same, with those of all folds of a seed together."""
+    folds: dict[Origin, list[str]] = {}
+    for origin, source in sources.items():
+        scheme = origin.block.folds
+        pooled = dataclasses.replace(origin, fold="pooled")
+        folds.setdefault(pooled, []).append(f"{scheme} {origin.fold} {source}")
+    return sources | {pooled: digest(sorted(parts)) for pooled, parts in folds.items()}
+
+
+def _known(
+    scores: dict[str, dict[str, float]],
+    predictions: Sequence[Predictions],
+    sources: dict[Origin, str],
+) -> dict[tuple[Origin, str], float]:
+    """What was measured before of the same records."""
+    here = {p.origin: sources[p.origin] for p in predictions}
+    return {
+        (origin, metric): value
+        for origin, source in _sources(here).items()
+        for metric, value in scores.get(source, {}).items()
+    }
+
+
+def _by_source(blocks: Any, sources: dict[Origin, str]) -> dict[str, dict[str, float]]:
+    """The scores of all blocks, by the records that they were measured of."""
+    scores: dict[str, dict[str, float]] = {}
+    for block in blocks:
+        rows = [(Origin(**dict(zip(ORIGIN, row))), *row[-2:]) for row in block["tables"]["scores"]]
+        here = {origin: sources[origin] for origin, _, _ in rows if origin.fold != "pooled"}
+        every = _sources(here)
+        for origin, metric, value in rows:
+            scores.setdefault(every[origin], {})[metric] = value
+    return scores
+
+
+# --- all of it -----------------------------------------------------------------------------------
+
+
+def _unchanged(folder: Path, memo: Memo, key: str) -> Leaderboard | None:
+    """What was made before of the same inputs, if every file of it still lies there."""
+    kept = memo.get("board", "last")
+    try:
+        if kept["key"] != key or kept["files"] != _files(folder):
+            return None
+        frames = frames_from_plain(kept["frames"])
+        costs = frames.pop("costs")
+    except (KeyError, TypeError, ValueError):
+        return None
+    from benchmark.statistics import Tables
+
+    return Leaderboard(Tables(**frames, notes=tuple(kept["notes"])), costs, kept["missing"])
+
+
+def _remember(folder: Path, memo: Memo, key: str, board: Leaderboard) -> None:
+    frames = {name: getattr(board.tables, name) for name in _FRAMES} | {"costs": board.costs}
+    kept = {
+        "key": key,
+        "files": _files(folder),
+        "frames": frames_to_plain(frames),
+        "notes": board.tables.notes,
+        "missing": board.missing,
+    }
+    memo.put("board", "last", kept)
+
+
+def _files(folder: Path) -> dict[str, str]:
+    """A digest of each file that a leaderboard consists of."""
+    listed = [*folder.glob("leaderboard.*"), *folder.glob("*.csv"), folder / "report.html"]
+    listed += (folder / "figures").glob("*.*")
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(set(listed))
+        if path.is_file()
+    }

@@ -322,7 +322,7 @@ def _results(
         ranks=chosen(board.tables.ranks),
         intervals=chosen(board.tables.values),
         pairs=chosen(board.tables.pairs),
-        scores=chosen(board.scores),
+        scores=chosen(board.tables.scores),
         costs=chosen(board.costs),
         notes=board.tables.notes,
         missing=tuple(board.missing),
@@ -338,7 +338,7 @@ def _nothing() -> Leaderboard:
     from benchmark.api import ORIGIN
 
     costs = pd.DataFrame(columns=[*ORIGIN, "hardware", "metric", "value"])
-    return leaderboard.Leaderboard(statistics.summarise([]), statistics.scores([]), costs, [])
+    return leaderboard.Leaderboard(statistics.summarise([]), costs, [])
 
 
 def _typed(names: str | Sequence[str]) -> str:

@@ -83,7 +83,7 @@ def progress(
     if visible and where.is_jupyter:
         from IPython.display import display  # rich's own live display would need ipywidgets
 
-        shown = display(bar, display_id=True)
+        shown = display(bar, display_id=True)  # type: ignore[no-untyped-call]
         yield show, show_decoding
     else:
         with bar:

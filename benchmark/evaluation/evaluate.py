@@ -140,25 +140,26 @@ def evaluate(
                 "file holds"
             )
     folder = None if out is None else _folder(out)
-    scores = stats.scores(measured, metrics)
-    tables = stats.summarise(measured, metrics, against, alpha, scores=scores)
+    tables = stats.summarise(measured, metrics, against, alpha)
     if folder is not None:
         from benchmark import report  # nothing of it is needed for the numbers
+        from benchmark.report.curves import of_methods
         from benchmark.results.files import write_atomically
 
-        table = scores.to_csv(index=False, lineterminator="\n")
+        table = tables.scores.to_csv(index=False, lineterminator="\n")
         write_atomically(folder / "scores.csv", table.encode())
         provenance, no_costs = _provenance(command, methods.values()), pd.DataFrame()
+        curves = {measured[0].origin.block: of_methods(measured, names, alpha)}
         report.write(
-            folder, tables, measured, no_costs, definitions, provenance, against, alpha,
-            cost_reference=preferred or "", scores=scores,
+            folder, tables, curves, no_costs, definitions, provenance, against, alpha,
+            cost_reference=preferred or "",
         )  # fmt: skip
     return Evaluation(
         methods=names,
         images=len(measured[0]),
         against=against,
         alpha=alpha,
-        scores=scores,
+        scores=tables.scores,
         intervals=tables.values,
         pairs=tables.pairs,
         ranks=tables.ranks,

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.api import Predictions
+from benchmark.api import BlockKey
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from benchmark.report.board import Board
+    from benchmark.report.curves import MethodCurves
     from benchmark.report.figures import Drawing
     from benchmark.statistics import Tables
 
@@ -24,14 +25,13 @@ KINDS = ("reliability", "intervals", "ece-cost", "heads", "risk-coverage", "crit
 def write(
     folder: Path,
     tables: Tables,
-    predictions: Sequence[Predictions],
+    curves: Mapping[BlockKey, Mapping[str, MethodCurves]],
     costs: pd.DataFrame,
     methods: Sequence[Mapping[str, Any]],
     provenance: Mapping[str, str],
     against: str,
     alpha: float,
     cost_reference: str = "",
-    scores: pd.DataFrame | None = None,
 ) -> list[Path]:
     """Write ``leaderboard.md``, ``.csv``, ``.tex``, ``figures/`` and ``report.html``.
 
@@ -40,8 +40,8 @@ def write(
 
     Args:
         folder: where to; made if it is missing.
-        tables: values, ranks, differences and notes.
-        predictions: what the figures are drawn from.
+        tables: values, ranks, differences, scores and notes.
+        curves: of each block's methods: what the figures are drawn from.
         costs: tidy, one row for each method, replicate and cost, with the hardware; may be empty.
         methods: ``name``, ``summary``, ``paper`` and ``parameters`` of each method.
         provenance: how it was made, shown in this order; ``command`` as code.
@@ -49,7 +49,6 @@ def write(
         alpha: one minus the coverage of the intervals.
         cost_reference: what costs are compared to, wherever it was run; elsewhere, and by default,
             it is ``against``.
-        scores: tidy, of each replicate; measured anew where they are not given.
 
     Returns:
         The files written, in a fixed order.
@@ -62,7 +61,7 @@ def write(
 
     boards = make_boards(tables, costs, against, alpha, cost_reference)
     drawn: dict[Board | None, list[Drawing]] = {
-        board: figures.draw_block(board, predictions, scores=scores, definitions=methods)
+        board: figures.draw_block(board, curves.get(board.block, {}), tables.scores, methods)
         for board in boards
     }
     drawn[None] = figures.draw_overall(boards)

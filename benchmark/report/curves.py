@@ -100,19 +100,58 @@ def measured(rows: Sequence[Row], metric: str) -> Measured:
 # --- from predictions ------------------------------------------------------------------------
 
 
-def by_method(predictions: Sequence[Predictions], block: BlockKey) -> dict[str, list[Predictions]]:
-    """The replicates of each method of a block, in a fixed order."""
-    replicates: dict[str, list[Predictions]] = {}
-    for p in ordered(predictions):
-        if p.origin.block == block:
-            replicates.setdefault(p.origin.method, []).append(p)
-    return replicates
+@dataclass(frozen=True, eq=False)
+class MethodCurves:
+    """What the figures draw of one method's predictions.
+
+    Attributes:
+        reliability: accuracy against confidence.
+        risk: error rates among the most confident images, at the shares :data:`COVERAGE`.
+    """
+
+    reliability: Reliability
+    risk: FloatArray
 
 
-def samples(replicates: Sequence[Predictions]) -> list[Predictions]:
-    """One a seed, its folds joined."""
-    seeds = sorted({p.origin.seed for p in replicates})
-    return [join_folds([p for p in replicates if p.origin.seed == seed]) for seed in seeds]
+def of_methods(
+    predictions: Sequence[Predictions], methods: Sequence[str], alpha: float
+) -> dict[str, MethodCurves]:
+    """The curves of methods of one block.
+
+    Args:
+        predictions: of the block, of all methods and replicates.
+        methods: which.
+        alpha: one minus the share of the draws that the band of perfect calibration holds.
+    """
+    curves = {}
+    for method in methods:
+        replicates = [p for p in ordered(predictions) if p.origin.method == method]
+        seeds = sorted({p.origin.seed for p in replicates})
+        joined = [join_folds([p for p in replicates if p.origin.seed == seed]) for seed in seeds]
+        curves[method] = MethodCurves(reliability(joined, alpha), risk_coverage(joined))
+    return curves
+
+
+def to_plain(methods: Mapping[str, MethodCurves]) -> dict[str, Any]:
+    """Curves as JSON values."""
+    return {
+        method: {
+            "risk": curves.risk.tolist(),
+            "reliability": {name: v.tolist() for name, v in vars(curves.reliability).items()},
+        }
+        for method, curves in methods.items()
+    }
+
+
+def from_plain(plain: Mapping[str, Any]) -> dict[str, MethodCurves]:
+    """The curves that :func:`to_plain` took apart."""
+    return {
+        method: MethodCurves(
+            Reliability(**{name: np.array(v) for name, v in curves["reliability"].items()}),
+            np.array(curves["risk"]),
+        )
+        for method, curves in plain.items()
+    }
 
 
 def reliability(joined: Sequence[Predictions], alpha: float = 0.05) -> Reliability:
@@ -141,21 +180,24 @@ def reliability(joined: Sequence[Predictions], alpha: float = 0.05) -> Reliabili
     )
 
 
-def risk_coverage(joined: Sequence[Predictions]) -> tuple[FloatArray, FloatArray]:
-    """Coverage and the error rate among the most confident images, the mean over the seeds.
+COVERAGE = np.linspace(0, 1, 201)[1:]
+"""Shares of the images at which risk-coverage curves are known."""
+
+
+def risk_coverage(joined: Sequence[Predictions]) -> FloatArray:
+    """The error rate among the most confident images, the mean over the seeds.
 
     Images of equal confidence enter together, so their order does not matter.
     """
     curves = []
-    grid = np.linspace(0, 1, 201)[1:]
     for sample in joined:
         score = sample.log_probs.max(1)  # confidences beyond 1 - 1e-16 still differ here
         order = np.argsort(-score, kind="stable")
         score, wrong = score[order], 1 - sample.correct[order]
         last = np.append(score[1:] < score[:-1], True)
         kept = (np.arange(len(wrong)) + 1)[last]
-        curves.append(np.interp(grid, kept / len(wrong), np.cumsum(wrong)[last] / kept))
-    return grid, np.mean(curves, axis=0)
+        curves.append(np.interp(COVERAGE, kept / len(wrong), np.cumsum(wrong)[last] / kept))
+    return np.asarray(np.mean(curves, axis=0))
 
 
 def replicate_scores(

@@ -15,7 +15,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +22,11 @@ import joblib
 import numpy as np
 import pandas as pd
 
-from benchmark import statistics
-from benchmark.api import FloatArray, Predictions
+from benchmark.api import FloatArray
 from benchmark.measures.declared import ranked
 from benchmark.report import curves
 from benchmark.report.board import Board, Row
-from benchmark.report.curves import BoolArray, Number
+from benchmark.report.curves import BoolArray, MethodCurves, Number
 from benchmark.report.words import (
     INSIDE_FLOOR,
     SAME_TIME,
@@ -161,34 +159,24 @@ def _sha(content: bytes) -> str:
 
 def draw_block(
     board: Board,
-    predictions: Sequence[Predictions],
-    *,
-    scores: pd.DataFrame | None = None,
+    methods: Mapping[str, MethodCurves],
+    scores: pd.DataFrame,
     definitions: Sequence[Mapping[str, Any]] = (),
-    joined: Mapping[str, Sequence[Predictions]] | None = None,
 ) -> list[Drawing]:
     """All figures of one block that its data allow.
 
     Args:
         board: its leaderboard.
-        predictions: of all replicates, this block's and others.
-        scores: tidy scores of all replicates; measured here where they are not given.
+        methods: the curves of its methods.
+        scores: tidy scores of all replicates; without the ranked ones, ranks are not drawn.
         definitions: ``name`` and ``parameters`` of the methods: they tell which are a family.
-        joined: for each method its predictions of all test images, one a seed; joined here where
-            they are not given. Those of the statistics carry the noise floor's draws with them.
     """
-    methods = [row.method for row in board.rows]
-    replicates = curves.by_method(predictions, board.block)
-    if joined is None:
-        joined = {m: curves.samples(replicates[m]) for m in methods if m in replicates}
-    if scores is None or not set(ranked()) <= set(scores["metric"]):
-        scores = statistics.scores(list(chain(*replicates.values())), ranked())
     drawings = [
-        reliability(board, joined),
+        reliability(board, methods),
         intervals(board),
         *cost(board),
         *families(board, definitions),
-        risk_coverage(board, joined),
+        risk_coverage(board, methods),
         replicate_ranks(board, scores),
     ]
     return [d for d in drawings if d is not None]
@@ -200,13 +188,13 @@ def draw_overall(boards: Sequence[Board]) -> list[Drawing]:
     return [] if drawing is None else [drawing]
 
 
-def reliability(board: Board, joined: Mapping[str, Sequence[Predictions]]) -> Drawing | None:
+def reliability(board: Board, known: Mapping[str, MethodCurves]) -> Drawing | None:
     """Accuracy against confidence, one panel a method, with the band of perfect calibration."""
-    rows = [row for row in board.rows if row.method in joined]
+    rows = [row for row in board.rows if row.method in known]
     if not rows:
         return None
     methods = [row.method for row in rows]
-    binned = [curves.reliability(joined[m], board.alpha) for m in methods]
+    binned = [known[m].reliability for m in methods]
     errors = curves.measured(rows, "ece")
     notes = [
         "" if math.isnan(value) else (
@@ -400,13 +388,12 @@ def _singular(noun: str) -> str:
     return re.sub(r"(?<=ss)es$|s$", "", noun)
 
 
-def risk_coverage(board: Board, joined: Mapping[str, Sequence[Predictions]]) -> Drawing | None:
+def risk_coverage(board: Board, known: Mapping[str, MethodCurves]) -> Drawing | None:
     """Error rate among the most confident images, one panel a method over all the others."""
-    methods = [row.method for row in board.rows if row.method in joined]
+    methods = [row.method for row in board.rows if row.method in known]
     if not methods:
         return None
-    lines = [curves.risk_coverage(joined[m]) for m in methods]
-    coverage, risks = lines[0][0], np.array([risk for _, risk in lines])
+    coverage, risks = curves.COVERAGE, np.array([known[m].risk for m in methods])
     start = _first_errors(coverage, risks.max(0))
     half = [float(np.interp(0.5, coverage, risk)) for risk in risks]
     best = int(np.argmin(half))
@@ -445,6 +432,8 @@ def _first_errors(coverage: FloatArray, risk: FloatArray) -> float:
 
 def replicate_ranks(board: Board, scores: pd.DataFrame) -> Drawing | None:
     """Critical differences of mean ranks over the replicates of one block."""
+    if not set(ranked()) <= set(scores["metric"]):
+        return None
     methods = [row.method for row in board.rows]
     wide = {m: curves.replicate_scores(scores, board.block, methods, m) for m in ranked()}
     fewest = np.min([frame.shape for frame in wide.values()], axis=0)

@@ -102,7 +102,7 @@ class Manifest:
                 for p in presets
             },
             dict(self.notes) | dict(notes),
-            tuple(dict.fromkeys((*self.commands, command))),
+            tuple(c for c in dict.fromkeys((*self.commands, command)) if c),
         )
 
     def definitions(self) -> list[dict[str, Any]]:

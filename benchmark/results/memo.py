@@ -7,7 +7,6 @@ missing or damaged is computed anew.
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -19,6 +18,7 @@ from typing import Any
 import pandas as pd
 
 import benchmark
+from benchmark import metrics
 from benchmark.results.files import write_atomically
 
 FOLDER = ".cache"
@@ -86,12 +86,16 @@ def digest_of_files(paths: Iterable[Path]) -> str:
     return total.hexdigest()[:32]
 
 
-@functools.cache
-def code_version(rooms: tuple[str, ...]) -> str:
-    """A digest of the code of some rooms, and of the libraries that its numbers may depend on."""
+def code_version(*places: str) -> str:
+    """A digest of all code that numbers may depend on.
+
+    Args:
+        places: rooms or modules; plug-ins' metrics and the libraries' versions count always.
+    """
     folder = Path(benchmark.__file__).parent
     kinds = (".py", ".html", ".css", ".js")
-    every = [path for room in rooms for path in sorted((folder / room).rglob("*"))]
+    every = [p for place in places for p in [folder / place, *sorted((folder / place).rglob("*"))]]
     files = [path for path in every if path.suffix in kinds]
+    files += [path for own in metrics.__path__ for path in sorted(Path(own).glob("*.py"))]
     libraries = [version(name) for name in ("numpy", "scipy", "pandas", "matplotlib")]
     return hashlib.sha256(repr((digest_of_files(files), libraries)).encode()).hexdigest()[:32]

@@ -3,8 +3,21 @@
 Everything here works on stored predictions alone, and gives data frames.
 """
 
+from benchmark.statistics.blocks import by_block
 from benchmark.statistics.estimates import FEW_ERRORS, FEW_GROUPS
-from benchmark.statistics.scores import known_scores, scores
-from benchmark.statistics.summary import Tables, summarise
+from benchmark.statistics.scores import scores
+from benchmark.statistics.summary import check, gather, summarise, tabulate
+from benchmark.statistics.tables import BlockTables, Tables
 
-__all__ = ["FEW_ERRORS", "FEW_GROUPS", "Tables", "known_scores", "scores", "summarise"]
+__all__ = [
+    "FEW_ERRORS",
+    "FEW_GROUPS",
+    "BlockTables",
+    "Tables",
+    "by_block",
+    "check",
+    "gather",
+    "scores",
+    "summarise",
+    "tabulate",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby, pairwise
@@ -195,67 +195,94 @@ class Block:
         return np.arange(self.images) if self.groups is None else self.groups
 
 
-def build(predictions: Sequence[Predictions]) -> tuple[list[Block], list[str]]:
-    """Sort predictions into blocks of complete methods.
-
-    Args:
-        predictions: of any methods, data sets and replicates, in the fixed order.
-
-    Returns:
-        The blocks, and a sentence on every method that is left out because it lacks replicates,
-        and on the replicates that are left out because most methods lack them.
+def by_block(predictions: Iterable[Predictions]) -> dict[BlockKey, list[Predictions]]:
+    """The predictions of each block, blocks in the order of the tables.
 
     Raises:
-        InputError: methods of a block differ in their test images or labels.
+        InputError: a fold's name is unknown.
     """
-    blocks, notes = [], []
-    for block_key, members in groupby(predictions, lambda p: p.origin.block):
-        listed = list(members)
-        present: dict[str, set[Replicate]] = {}
-        for p in listed:
-            present.setdefault(p.origin.method, set()).add(p.origin.replicate)
-        needed = shared(present)
-        where = f"{block_key[1]}, {block_key[2]} ({block_key[0]}, {block_key[3]})"
-        extra = [p for p in listed if p.origin.replicate not in needed]
-        if extra:
-            names = sorted({f"fold {p.origin.fold} of seed {p.origin.seed}" for p in extra})
-            notes.append(f"{where}: {', '.join(names)} left out, since most methods lack it.")
-        listed = [p for p in listed if p.origin.replicate in needed]
-        parts: dict[str, tuple[Predictions, ...]] = {}
-        for method in present:
-            replicates = tuple(p for p in listed if p.origin.method == method)
-            if len(replicates) == len(needed):
-                parts[method] = replicates
-            else:
-                notes.append(
-                    f"{method} is left out of {where}: it has {len(replicates)} of {len(needed)} "
-                    "replicates."
-                )
-        if not parts:
-            continue
-        samples = {
-            method: tuple(
-                join_folds(list(folds)) for _, folds in groupby(listed, lambda p: p.origin.seed)
-            )
-            for method, listed in parts.items()
-        }
-        first = next(iter(samples.values()))[0]
-        for seeds in samples.values():
-            for p in seeds:
-                _check_paired(first, p)
-        blocks.append(
-            Block(
-                key=block_key,
-                methods=tuple(parts),
-                replicates=tuple(p.origin.replicate for p in next(iter(parts.values()))),
-                samples=samples,
-                images=len(first.labels),
-                groups=first.group_codes,
-                posterior=first.posterior is not None,
-                parts=parts,
-            )
+    blocks: dict[BlockKey, list[Predictions]] = {}
+    for p in predictions:
+        blocks.setdefault(p.origin.block, []).append(p)
+    return dict(sorted(blocks.items()))
+
+
+def joined_seeds(arranged: Sequence[Predictions]) -> Iterator[Predictions]:
+    """All test images together of each method and seed of which no fold is missing.
+
+    Args:
+        arranged: of one block or several, in the fixed order.
+    """
+
+    def place(p: Predictions) -> tuple[object, ...]:
+        return (p.origin.block, p.origin.method, p.origin.seed)
+
+    for _, folds in groupby(arranged, place):
+        together = list(folds)
+        present = {p.origin.replicate for p in together}
+        if present == expected(present):
+            yield join_folds(together)
+
+
+def build(predictions: Sequence[Predictions]) -> tuple[Block | None, list[str]]:
+    """The complete methods of one block.
+
+    Args:
+        predictions: of the block, in the fixed order.
+
+    Returns:
+        The block, or None where no method is complete; and a sentence on every method that is
+        left out because it lacks replicates, and on the replicates that most methods lack.
+
+    Raises:
+        InputError: methods differ in their test images or labels.
+    """
+    key = predictions[0].origin.block
+    present: dict[str, set[Replicate]] = {}
+    for p in predictions:
+        present.setdefault(p.origin.method, set()).add(p.origin.replicate)
+    needed = shared(present)
+    where = f"{key.dataset}, {key.backbone} ({key.preset}, {key.folds})"
+    extra = [p for p in predictions if p.origin.replicate not in needed]
+    notes = []
+    if extra:
+        names = sorted({f"fold {p.origin.fold} of seed {p.origin.seed}" for p in extra})
+        notes.append(f"{where}: {', '.join(names)} left out, since most methods lack it.")
+    parts: dict[str, tuple[Predictions, ...]] = {}
+    for method in present:
+        replicates = tuple(
+            p for p in predictions if p.origin.method == method and p.origin.replicate in needed
         )
-    return blocks, notes
+        if len(replicates) == len(needed):
+            parts[method] = replicates
+        else:
+            notes.append(
+                f"{method} is left out of {where}: it has {len(replicates)} of {len(needed)} "
+                "replicates."
+            )
+    if not parts:
+        return None, notes
+    samples = {
+        method: tuple(
+            join_folds(list(folds)) for _, folds in groupby(listed, lambda p: p.origin.seed)
+        )
+        for method, listed in parts.items()
+    }
+    first = next(iter(samples.values()))[0]
+    for seeds in samples.values():
+        for p in seeds:
+            _check_paired(first, p)
+    block = Block(
+        key=key,
+        methods=tuple(parts),
+        replicates=tuple(p.origin.replicate for p in next(iter(parts.values()))),
+        samples=samples,
+        images=len(first.labels),
+        groups=first.group_codes,
+        posterior=first.posterior is not None,
+        parts=parts,
+    )
+    return block, notes
 
 
 def _check_paired(one: Predictions, other: Predictions) -> None:

@@ -8,7 +8,8 @@ import pandas as pd
 
 from benchmark.measures.declared import select
 from benchmark.statistics import comparison
-from benchmark.statistics.blocks import KEY, Block
+from benchmark.statistics.blocks import KEY
+from benchmark.statistics.tables import BlockTables
 
 OVERALL_COLUMNS = (
     "metric",
@@ -22,7 +23,7 @@ OVERALL_COLUMNS = (
 
 
 def over_blocks(
-    values: pd.DataFrame, blocks: Sequence[Block], metrics: Sequence[str] | None, alpha: float
+    values: pd.DataFrame, blocks: Sequence[BlockTables], metrics: Sequence[str] | None, alpha: float
 ) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
     """Friedman's tests of the methods that are complete in all blocks.
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
 from benchmark.api import ORIGIN, Origin, Predictions
 from benchmark.measures.declared import select
-from benchmark.statistics.blocks import expected, join_folds, ordered
+from benchmark.statistics.blocks import joined_seeds, ordered
 
 SCORE_COLUMNS = (*ORIGIN, "metric", "value")
 
@@ -41,25 +40,12 @@ def scores(
         InputError: a metric or fold is unknown, or a replicate occurs twice.
     """
     arranged = ordered(predictions, seed)
-    values = measure([*arranged, *_seeds(arranged)], metrics, known or {})
+    values = measure([*arranged, *joined_seeds(arranged)], metrics, known or {})
     rows = [
         (*(getattr(origin, column) for column in ORIGIN), metric, value)
         for (origin, metric), value in values.items()
     ]
     return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
-
-
-def _seeds(arranged: Sequence[Predictions]) -> Iterator[Predictions]:
-    """All test images of each seed of which no fold is missing."""
-
-    def place(p: Predictions) -> tuple[object, ...]:
-        return (p.origin.block, p.origin.method, p.origin.seed)
-
-    for _, folds in groupby(arranged, place):
-        together = list(folds)
-        present = {p.origin.replicate for p in together}
-        if present == expected(present):
-            yield join_folds(together)
 
 
 def measure(
@@ -79,9 +65,3 @@ def measure(
             key = (p.origin, metric.name)
             values[key] = known[key] if key in known else metric.value(p)
     return values
-
-
-def known_scores(frame: pd.DataFrame) -> dict[tuple[Origin, str], float]:
-    """The values of a tidy frame, by origin and metric."""
-    origins = (Origin(**dict(zip(ORIGIN, row))) for row in zip(*(frame[c] for c in ORIGIN)))
-    return dict(zip(zip(origins, frame["metric"]), frame["value"].tolist()))

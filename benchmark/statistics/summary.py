@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, replace
 
 import numpy as np
 import pandas as pd
 
-from benchmark.api import Floats, InputError, Predictions
+from benchmark.api import ORIGIN, Floats, InputError, Predictions
 from benchmark.measures.declared import ranked, select
 from benchmark.plan.seeding import derive
-from benchmark.statistics.blocks import Block, build, ordered
+from benchmark.statistics.blocks import Block, build, by_block, joined_seeds, ordered
 from benchmark.statistics.estimates import (
     FEW_ERRORS,
     FEW_GROUPS,
@@ -23,50 +23,16 @@ from benchmark.statistics.intervals import Bootstrap
 from benchmark.statistics.over_blocks import over_blocks
 from benchmark.statistics.ranks import RANK_COLUMNS, rank_rows
 from benchmark.statistics.rows import PAIR_COLUMNS, VALUE_COLUMNS, pair_rows, value_rows
-from benchmark.statistics.scores import Known, known_scores, measure
-
-
-@dataclass(frozen=True, eq=False)
-class Tables:
-    """All that the report shows.
-
-    Attributes:
-        values: one row per preset, dataset, backbone, folds, method, metric.
-        ranks: one row per block and method.
-        pairs: one row per block, metric, method and reference.
-        overall: one row per metric over all blocks.
-        mean_ranks: one row per metric and method over all blocks.
-        notes: small print, in sentences.
-    """
-
-    values: pd.DataFrame
-    ranks: pd.DataFrame
-    pairs: pd.DataFrame
-    overall: pd.DataFrame
-    mean_ranks: pd.DataFrame
-    notes: tuple[str, ...]
-
-
-Rows = list[dict[str, object]]
-
-
-@dataclass(eq=False)
-class BlockRows:
-    """The rows of one block."""
-
-    values: Rows = field(default_factory=list)
-    ranks: Rows = field(default_factory=list)
-    pairs: Rows = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+from benchmark.statistics.scores import SCORE_COLUMNS, Known, measure
+from benchmark.statistics.tables import BlockTables, Tables
 
 
 def summarise(
     predictions: Sequence[Predictions],
     metrics: Sequence[str] | None = None,
-    against: str = "cross-entropy",
+    against: str = "",
     alpha: float = 0.05,
     seed: int = 0,
-    scores: pd.DataFrame | None = None,
 ) -> Tables:
     """All tables of a set of predictions.
 
@@ -76,66 +42,113 @@ def summarise(
     Args:
         predictions: of any methods, data sets and replicates.
         metrics: names; None means all that can be computed. The ranked ones (accuracy, ECE, NLL)
-            are always included.
+            are always compared.
         against: the method that the others are compared with, besides the best.
         alpha: one minus the coverage of the intervals, and the level of the tests.
         seed: of all random draws.
-        scores: of the same predictions and seed, as :func:`benchmark.statistics.scores` gives
-            them: what they hold is not measured again.
 
     Raises:
         InputError: a metric or fold is unknown, a replicate occurs twice, alpha is not between 0
             and 1, or methods of a block were tested on different images.
     """
-    if not 0 < alpha < 1:
-        raise InputError(f"alpha={alpha}: choose a level between 0 and 1, such as 0.05")
-    if metrics is not None:
-        metrics = [*metrics, *ranked()]
-        select(metrics, True)
-    arranged = ordered(predictions, seed)
-    blocks, notes = build(arranged)
-    known = {} if scores is None else known_scores(scores)
-    # Where replicates are left out, the folds of a seed together are other ones.
-    kept = {p for block in blocks for parts in block.parts.values() for p in parts}
-    joined_otherwise = {replace(p.origin, fold="pooled") for p in arranged if p not in kept}
-    known = {key: value for key, value in known.items() if key[0] not in joined_otherwise}
-    tables = [block_rows(block, known, metrics, against, alpha, seed) for block in blocks]
-    values = pd.DataFrame([row for t in tables for row in t.values], columns=list(VALUE_COLUMNS))
-    overall, mean_ranks, more = over_blocks(values, blocks, metrics, alpha)
-    return Tables(
-        values=values,
-        ranks=pd.DataFrame([row for t in tables for row in t.ranks], columns=list(RANK_COLUMNS)),
-        pairs=pd.DataFrame([row for t in tables for row in t.pairs], columns=list(PAIR_COLUMNS)),
-        overall=overall,
-        mean_ranks=mean_ranks,
-        notes=(*notes, *(note for t in tables for note in t.notes), *more),
+    check(metrics, alpha)
+    blocks = by_block(predictions)
+    return gather(
+        [tabulate(block, metrics, against, alpha, seed) for block in blocks.values()],
+        metrics,
+        alpha,
     )
 
 
-def block_rows(
-    block: Block,
-    known: Known,
+def check(metrics: Sequence[str] | None, alpha: float) -> None:
+    """Refuse what no table can be made of.
+
+    Raises:
+        InputError: a metric is unknown, or alpha is not between 0 and 1.
+    """
+    if not 0 < alpha < 1:
+        raise InputError(f"alpha={alpha}: choose a level between 0 and 1, such as 0.05")
+    select(metrics, True)
+
+
+def gather(blocks: Sequence[BlockTables], metrics: Sequence[str] | None, alpha: float) -> Tables:
+    """The tables of all blocks, with the tests over blocks.
+
+    Args:
+        blocks: in the order of the tables.
+        metrics: names; None means all.
+        alpha: level of the tests.
+    """
+    complete = [block for block in blocks if block.methods]
+
+    def frame(name: str, columns: Sequence[str]) -> pd.DataFrame:
+        rows = [row for block in complete for row in getattr(block, name)]
+        return pd.DataFrame(rows, columns=list(columns))
+
+    values = frame("values", VALUE_COLUMNS)
+    overall, mean_ranks, more = over_blocks(values, complete, with_ranked(metrics), alpha)
+    scores = [row for block in blocks for row in block.scores]
+    pooled = [row for row in scores if row[ORIGIN.index("fold")] == "pooled"]
+    single = [row for row in scores if row[ORIGIN.index("fold")] != "pooled"]
+    return Tables(
+        values=values,
+        ranks=frame("ranks", RANK_COLUMNS),
+        pairs=frame("pairs", PAIR_COLUMNS),
+        overall=overall,
+        mean_ranks=mean_ranks,
+        scores=pd.DataFrame(single + pooled, columns=list(SCORE_COLUMNS)),
+        notes=(
+            *(note for block in blocks for note in block.left_out),
+            *(note for block in blocks for note in block.notes),
+            *more,
+        ),
+    )
+
+
+def with_ranked(metrics: Sequence[str] | None) -> list[str] | None:
+    """These metrics and those that methods are ranked by; None means all."""
+    return None if metrics is None else [*metrics, *ranked()]
+
+
+def tabulate(
+    predictions: Sequence[Predictions],
     metrics: Sequence[str] | None,
     against: str,
     alpha: float,
-    seed: int,
-) -> BlockRows:
+    seed: int = 0,
+    known: Known | None = None,
+) -> BlockTables:
     """All rows of one block: a pure function, apart from all other blocks.
 
     Args:
-        block: the methods.
-        known: values that need not be measured again.
-        metrics: names; None means all that can be computed.
+        predictions: of the block, of all methods and replicates.
+        metrics: names of the scores to give; None means all that can be computed.
         against: the reference.
         alpha: one minus the coverage.
         seed: of all random draws.
+        known: values that need not be measured again.
     """
+    arranged = ordered(predictions, seed)
+    measured = measure([*arranged, *joined_seeds(arranged)], metrics, known or {})
+    scores = [(*astuple(origin), metric, value) for (origin, metric), value in measured.items()]
+    block, left_out = build(arranged)
+    first = arranged[0]
+    empty = BlockTables(
+        key=first.origin.block, methods=(), posterior=first.posterior is not None, scores=scores,
+        values=[], ranks=[], pairs=[], left_out=left_out, notes=[],
+    )  # fmt: skip
+    if block is None:
+        return empty
+    # Where replicates are left out, the folds of a seed together are other ones.
+    kept = {p for parts in block.parts.values() for p in parts}
+    otherwise = {replace(p.origin, fold="pooled") for p in arranged if p not in kept}
+    measured = {key: value for key, value in measured.items() if key[0] not in otherwise}
     generator = np.random.default_rng(derive(seed, *block.key))
     boot = Bootstrap.draw(block.units, generator)
-    chosen = select(metrics, block.posterior)
+    chosen = select(with_ranked(metrics), block.posterior)
     names = [metric.name for metric in chosen]
-    by_replicate = _values(block.parts, names, known)
-    by_seed = _values(block.samples, names, known)
+    by_replicate = _values(block.parts, names, measured)
+    by_seed = _values(block.samples, names, measured)
     inverted = invert(block, chosen, alpha)
     few = [few_errors(block, method) for method in block.methods]
     # Replicates are in the order of seeds, and of folds within each.
@@ -143,15 +156,20 @@ def block_rows(
         name: values.reshape(len(block.methods), block.seeds, -1)
         for name, values in by_replicate.items()
     }
-    rows = BlockRows(notes=_notes(block, against, few))
-    estimates = {}
+    value, pair, estimates = [], [], {}
     for metric in chosen:
         name = metric.name
         estimates[name] = estimate(block, metric, boot, inverted, alpha, by_seed[name])
-        rows.values += value_rows(block, metric, estimates[name], shaped[name], few, alpha)
-        rows.pairs += pair_rows(block, metric, estimates[name], against, alpha)
-    rows.ranks = rank_rows(block, estimates, shaped, boot, generator, alpha)
-    return rows
+        value += value_rows(block, metric, estimates[name], shaped[name], few, alpha)
+        pair += pair_rows(block, metric, estimates[name], against, alpha)
+    return replace(
+        empty,
+        methods=block.methods,
+        values=value,
+        ranks=rank_rows(block, estimates, shaped, boot, generator, alpha),
+        pairs=pair,
+        notes=_notes(block, against, few),
+    )
 
 
 def _values(
