@@ -102,14 +102,14 @@ class Drawing:
 def _render(picture: str, values: Mapping[str, Any]) -> tuple[bytes, bytes]:
     from benchmark.report import drawing  # matplotlib is not loaded where nothing is drawn
 
-    return drawing.render(drawing.paint(picture, values))
+    return drawing.render(picture, values)
 
 
 @cache
 def _code() -> str:
     """What draws: this package's modules, and the versions of those that they rest on."""
     sources = [Path(__file__).with_name(name).read_bytes() for name in ("drawing.py", "words.py")]
-    libraries = ("matplotlib", "seaborn", "scikit-posthocs", "pillow", "numpy", "pandas", "scipy")
+    libraries = ("matplotlib", "scikit-posthocs", "pillow", "numpy", "pandas", "scipy")
     versions = [importlib.metadata.version(name) for name in libraries]
     return hashlib.sha256(b"".join(sources) + repr(versions).encode()).hexdigest()
 
