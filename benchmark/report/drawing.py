@@ -35,7 +35,7 @@ INK, GREY, PALE, BAND, GRID = "#1f2430", "#6b7280", "#c9ced6", "#e4e7ec", "#ecee
 WIDTH = 10.0
 _DPI = 160
 _DASHED = (0, (4, 3))
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "lines.solid_capstyle": "round",
     "patch.force_edgecolor": True,
     "patch.edgecolor": "white",

@@ -36,6 +36,7 @@ from benchmark.report.words import (
     percent,
     quantity,
 )
+from benchmark.results.processes import on_all_cores
 from benchmark.statistics import comparison
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ DIGESTS = ".digests.json"
 """Beside the figures: what each was drawn from, and what came out."""
 
 _MANY = 8
-"""So many pictures are worth the start of a second process."""
+"""So many pictures are worth the start of processes."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -115,7 +116,7 @@ def _code() -> str:
 
 
 def render(drawings: Sequence[Drawing], folder: Path | None = None) -> bytes:
-    """Make the files of all drawings, two at a time; in a folder, only of those that changed.
+    """Make the files of all drawings; in a folder, only of those that changed.
 
     Args:
         drawings: their ``files`` are filled in.
@@ -132,9 +133,8 @@ def render(drawings: Sequence[Drawing], folder: Path | None = None) -> bytes:
             if known[d.name] == [d.digest, _sha(png), _sha(svg)]:
                 d.files = png, svg
     todo = [d for d in drawings if d.files is None]
-    jobs = min(2, joblib.cpu_count()) if len(todo) >= _MANY else 1
-    draw = joblib.delayed(_render)
-    files = joblib.Parallel(jobs, batch_size=1)(draw(d.picture, d.values) for d in todo)
+    tasks = [(d.picture, d.values) for d in todo]
+    files = on_all_cores(_render, tasks) if len(todo) >= _MANY else [_render(*t) for t in tasks]
     for d, drawn in zip(todo, files, strict=True):
         d.files = drawn
     new = {d.name: [d.digest, _sha(d.png), _sha(d.svg)] for d in drawings}

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmark.api import Floats, Metric
-from benchmark.measures.inversion import noise_floor
-from benchmark.measures.kinds import CalibrationMeasure
 from benchmark.statistics import comparison, intervals
+from benchmark.statistics.apart import Apart
 from benchmark.statistics.blocks import KEY, Block
 from benchmark.statistics.estimates import Estimates
 
@@ -49,7 +48,7 @@ def value_rows(
     block: Block,
     metric: Metric,
     estimates: Estimates,
-    replicates: Floats,
+    apart: Apart,
     few_errors: Sequence[bool],
     alpha: float,
 ) -> list[dict[str, object]]:
@@ -59,12 +58,14 @@ def value_rows(
         block: the methods.
         metric: which measure.
         estimates: of that metric.
-        replicates: its values, ``(methods, seeds, folds)``.
+        apart: the numbers of its methods.
         few_errors: of each method, whether they are too few to promise coverage.
         alpha: one minus the coverage.
     """
-    mean, *ends = intervals.over_training(replicates, block.key.folds, alpha)
+    mean, *ends = intervals.over_training(apart.replicates[metric.name], block.key.folds, alpha)
     training_low, training_high = np.clip(ends, *metric.range)
+    unknown = np.full((len(block.methods), 4), np.nan)
+    floors = apart.floors.get(metric.name, unknown)
     return [
         {
             **block.key._asdict(),
@@ -78,35 +79,22 @@ def value_rows(
             "training_high": training_high[m],
             "replicates": len(block.replicates),
             "images": block.images,
-            **_floor(block, metric, method, estimates.value[m], alpha),
+            **_floor(floors[m], estimates.value[m]),
             "few_errors": few_errors[m],
         }
         for m, method in enumerate(block.methods)
     ]
 
 
-def _floor(
-    block: Block, metric: Metric, method: str, value: float, alpha: float
-) -> dict[str, object]:
-    """What a perfectly calibrated model would show in this metric, averaged over seeds."""
-    if isinstance(metric, CalibrationMeasure):
-        samples = block.samples[method]
-        observed = float(np.mean([metric.observed(p) for p in samples]))
-        if np.isfinite(observed):
-            draws = np.mean([np.sort(metric.floor(p, alpha)) for p in samples], axis=0)
-            floor = noise_floor(draws, observed, alpha)
-            removed = observed - value
-            return {
-                "floor_mean": floor.mean - removed,
-                "floor_high": floor.high - removed,
-                "p_calibrated": floor.p,
-                "inside_floor": bool(observed <= floor.high),
-            }
+def _floor(floor: Floats, value: float) -> dict[str, object]:
+    """What a perfectly calibrated model would show in this metric."""
+    observed, mean, high, p = floor.tolist()
+    removed = observed - value
     return {
-        "floor_mean": np.nan,
-        "floor_high": np.nan,
-        "p_calibrated": np.nan,
-        "inside_floor": False,
+        "floor_mean": mean - removed,
+        "floor_high": high - removed,
+        "p_calibrated": p,
+        "inside_floor": observed <= high,
     }
 
 
