@@ -1,12 +1,15 @@
-"""Rows of one metric of one block: its values, and their differences."""
+"""What the statistics give: rows of one block, and the frames of all."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from benchmark.api import Floats, Metric
+from benchmark.api import BlockKey, Floats, Metric
 from benchmark.statistics import comparison, intervals
 from benchmark.statistics.apart import Apart
 from benchmark.statistics.blocks import KEY, Block
@@ -43,6 +46,70 @@ PAIR_COLUMNS = (
     "p_holm",
 )
 
+Rows = list[dict[str, object]]
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """All that the report shows.
+
+    Attributes:
+        values: one row per preset, dataset, backbone, folds, method, metric.
+        ranks: one row per block and method.
+        pairs: one row per block, metric, method and reference.
+        overall: one row per metric over all blocks.
+        mean_ranks: one row per metric and method over all blocks.
+        scores: one row per replicate and metric, and per seed and metric of all folds together.
+        notes: small print, in sentences.
+    """
+
+    values: pd.DataFrame
+    ranks: pd.DataFrame
+    pairs: pd.DataFrame
+    overall: pd.DataFrame
+    mean_ranks: pd.DataFrame
+    scores: pd.DataFrame
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockTables:
+    """All rows of one block, as plain values.
+
+    Attributes:
+        key: of the block.
+        methods: the complete ones; none where no method has every replicate.
+        posterior: whether the true probabilities are known.
+        scores: rows of :func:`benchmark.statistics.scores`, of incomplete methods too.
+        values: as in :class:`Tables`, like ranks and pairs.
+        left_out: sentences on methods and replicates that are left out.
+        notes: other sentences.
+    """
+
+    key: BlockKey
+    methods: tuple[str, ...]
+    posterior: bool
+    scores: list[tuple[object, ...]]
+    values: Rows
+    ranks: Rows
+    pairs: Rows
+    left_out: list[str]
+    notes: list[str]
+
+    def to_plain(self) -> dict[str, Any]:
+        """As JSON values."""
+        return dict(vars(self))
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> BlockTables:
+        """From what :meth:`to_plain` gave, perhaps by way of a file."""
+        values = dict(plain) | {
+            "key": BlockKey(*plain["key"]),
+            "methods": tuple(plain["methods"]),
+            "scores": [tuple(row) for row in plain["scores"]],
+        }
+        return cls(**values)
+
 
 def value_rows(
     block: Block,
@@ -51,7 +118,7 @@ def value_rows(
     apart: Apart,
     few_errors: Sequence[bool],
     alpha: float,
-) -> list[dict[str, object]]:
+) -> Rows:
     """A row for each method: value, intervals, noise floor.
 
     Args:
@@ -100,7 +167,7 @@ def _floor(floor: Floats, value: float) -> dict[str, object]:
 
 def pair_rows(
     block: Block, metric: Metric, estimates: Estimates, against: str, alpha: float
-) -> list[dict[str, object]]:
+) -> Rows:
     """Differences to the reference and to the best method of this metric.
 
     Holm's correction counts the comparisons with the reference. The best is chosen from the same
@@ -124,7 +191,7 @@ def pair_rows(
     low, high = np.clip([estimates.pair_low, estimates.pair_high], -span, span)
     with np.errstate(invalid="ignore"):
         difference = estimates.value[:, None] - estimates.value
-    rows: list[dict[str, object]] = []
+    rows: Rows = []
     for reference in dict.fromkeys((against, best)):
         if reference not in block.methods:
             continue

@@ -17,9 +17,15 @@ from benchmark.statistics.estimates import FEW_ERRORS, FEW_GROUPS, estimate, few
 from benchmark.statistics.intervals import Bootstrap
 from benchmark.statistics.over_blocks import over_blocks
 from benchmark.statistics.ranks import RANK_COLUMNS, rank_rows
-from benchmark.statistics.rows import PAIR_COLUMNS, VALUE_COLUMNS, pair_rows, value_rows
+from benchmark.statistics.rows import (
+    PAIR_COLUMNS,
+    VALUE_COLUMNS,
+    BlockTables,
+    Tables,
+    pair_rows,
+    value_rows,
+)
 from benchmark.statistics.scores import SCORE_COLUMNS, Known, measure
-from benchmark.statistics.tables import BlockTables, Tables
 
 
 def summarise(
