@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 DIGESTS = ".digests.json"
 """Beside the figures: what each was drawn from, and what came out."""
 
+_SLOW = ("critical", "diagrams")
+"""The pictures that take longest."""
+
 _MANY = 8
 """So many pictures are worth the start of processes."""
 
@@ -133,6 +136,7 @@ def render(drawings: Sequence[Drawing], folder: Path | None = None) -> bytes:
             if known[d.name] == [d.digest, _sha(png), _sha(svg)]:
                 d.files = png, svg
     todo = [d for d in drawings if d.files is None]
+    todo.sort(key=lambda d: d.picture not in _SLOW)  # last, they would keep the others waiting
     tasks = [(d.picture, d.values) for d in todo]
     files = on_all_cores(_render, tasks) if len(todo) >= _MANY else [_render(*t) for t in tasks]
     for d, drawn in zip(todo, files, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, replace
 
 import numpy as np
@@ -182,9 +183,13 @@ class Unmeasured:
         together = Apart.join([apart for _, apart in parts if apart is not None])
         boot, generator = self._draw(block)
         few = [few_errors(block, method) for method in block.methods]
-        value, pair, estimates = [], [], {}
-        for metric in self._metrics(block):
-            found = estimates[metric.name] = estimate(block, metric, boot, together, self.alpha)
+        metrics = self._metrics(block)
+        with ThreadPoolExecutor(2) as threads:  # products of large matrices, mostly
+            each = threads.map(lambda m: estimate(block, m, boot, together, self.alpha), metrics)
+            estimates = dict(zip([metric.name for metric in metrics], each, strict=True))
+        value, pair = [], []
+        for metric in metrics:
+            found = estimates[metric.name]
             value += value_rows(block, metric, found, together, few, self.alpha)
             pair += pair_rows(block, metric, found, self.against, self.alpha)
         return replace(
