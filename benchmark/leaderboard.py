@@ -18,7 +18,7 @@ from benchmark.plan.addresses import digest
 from benchmark.plan.presets import REFERENCE
 from benchmark.results import manifest
 from benchmark.results.files import write_atomically
-from benchmark.results.load import STORE, Content, load
+from benchmark.results.load import STORE, load
 from benchmark.results.memo import Memo, code_version, frames_from_plain, frames_to_plain
 from benchmark.results.store import Store
 
@@ -33,7 +33,12 @@ if TYPE_CHECKING:
 _MANY = 16
 """So many predictions of a block are worth a division among processes."""
 
+_ROOMS = ("api", "measures", "plan", "statistics")
 _FRAMES = ("values", "ranks", "pairs", "overall", "mean_ranks", "scores")
+
+
+class NothingCompleteError(InputError):
+    """Every cell lacks some record."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,37 +99,38 @@ def regenerate(
     options = _Options(tuple(metric_names) if metric_names else None, against or REFERENCE, alpha)
     everything = digest(
         [
-            code_version("leaderboard.py", "api", "measures", "results", "statistics", "report"),
+            code_version(
+                "leaderboard.py", "api", "measures", "plan", "results", "statistics", "report"
+            ),
             dataclasses.asdict(listing),
             [sources[entry.origin] for entry in listing.entries],
             dataclasses.asdict(options),
             against,
         ]
     )
-    kept = _unchanged(folder, memo, everything)
-    if kept is not None:
-        return kept
-    content = load(folder, listing)
-    if not content.predictions:
-        raise InputError(
-            f"{folder}: no cell is complete. {' '.join(content.missing[:3])} Run it again"
-        )
-    _check_reference(against, {p.origin.method for p in content.predictions})
-    board = _make(folder, listing, content, sources, options, against)
-    _remember(folder, memo, everything, board)
-    return board
+    with memo.lock():  # whoever writes tables here at the same time is waited for
+        kept = _unchanged(folder, memo, everything)
+        if kept is None:
+            kept = _make(folder, listing, sources, options, against)
+            _remember(folder, memo, everything, kept)
+    return kept
 
 
 def _make(
     folder: Path,
     listing: manifest.Manifest,
-    content: Content,
     sources: dict[Origin, str],
     options: _Options,
     against: str | None,
 ) -> Leaderboard:
     from benchmark import report, statistics
 
+    content = load(folder, listing)
+    if not content.predictions:
+        raise NothingCompleteError(
+            f"{folder}: no cell is complete. {' '.join(content.missing[:3])} Run it again"
+        )
+    _check_reference(against, {p.origin.method for p in content.predictions})
     statistics.check(options.metrics, options.alpha)
     blocks = _blocks(Memo(folder), content.predictions, sources, options)
     tables = statistics.gather([rows for rows, _ in blocks], options.metrics, options.alpha)
@@ -167,7 +173,7 @@ def _blocks(
     from benchmark.report import curves
     from benchmark.statistics import BlockTables, by_block
 
-    code = code_version("api", "measures", "statistics", "report/curves.py")
+    code = code_version(*_ROOMS, "report/curves.py")
     blocks = by_block(predictions)
     keys = {
         block: digest([code, dataclasses.asdict(options), [sources[p.origin] for p in members]])
@@ -181,9 +187,9 @@ def _blocks(
         for block, made in _tabulate({block: blocks[block] for block in todo}, options, known):
             kept[block] = made
             memo.put("block", keys[block], made)
-        memo.keep_only("block", keys.values())
-        memo.put("scores", code, _by_source(kept.values(), sources))
-        memo.keep_only("scores", [code])
+        memo.put("scores", code, scores | _by_source(kept.values(), sources))
+        memo.forget_old("block")
+        memo.forget_old("scores", 1)
     return [
         (BlockTables.from_plain(kept[block]["tables"]), curves.from_plain(kept[block]["curves"]))
         for block in blocks
@@ -277,9 +283,9 @@ def _by_source(blocks: Any, sources: dict[Origin, str]) -> dict[str, dict[str, f
 
 def _unchanged(folder: Path, memo: Memo, key: str) -> Leaderboard | None:
     """What was made before of the same inputs, if every file of it still lies there."""
-    kept = memo.get("board", "last")
+    kept = memo.get("board", key)
     try:
-        if kept["key"] != key or kept["files"] != _files(folder):
+        if kept["files"] != _files(folder):
             return None
         frames = frames_from_plain(kept["frames"])
         costs = frames.pop("costs")
@@ -293,13 +299,13 @@ def _unchanged(folder: Path, memo: Memo, key: str) -> Leaderboard | None:
 def _remember(folder: Path, memo: Memo, key: str, board: Leaderboard) -> None:
     frames = {name: getattr(board.tables, name) for name in _FRAMES} | {"costs": board.costs}
     kept = {
-        "key": key,
         "files": _files(folder),
         "frames": frames_to_plain(frames),
         "notes": board.tables.notes,
         "missing": board.missing,
     }
-    memo.put("board", "last", kept)
+    memo.put("board", key, kept)
+    memo.forget_old("board", 5)
 
 
 def _files(folder: Path) -> dict[str, str]:

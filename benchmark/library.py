@@ -202,12 +202,13 @@ def load_results(
     """
     from benchmark import leaderboard
 
+    names = None if metrics is None else [name.strip() for name in _typed(metrics).split(",")]
     return _results(
         Path(folder),
         leaderboard.regenerate(
             Path(folder),
             datasets=None if datasets is None else _typed(datasets),
-            metric_names=None if metrics is None else _typed(metrics).split(","),
+            metric_names=names,
             against=against,
             alpha=alpha,
         ),
@@ -243,6 +244,8 @@ def request(
             raise InputError(f"{name}: {value!r} is not a whole number of 1 or more{also}")
     if others["device"] not in ("auto", "cpu", "cuda"):
         raise InputError(f"device: {others['device']!r} is none of auto, cpu and cuda")
+    if isinstance(others["backbones"], str):
+        others["backbones"] = [others["backbones"]]
     registry.select_methods(_typed(methods))
     return Request(
         methods=_typed(methods),
@@ -295,7 +298,7 @@ def execute(wanted: Request, work: Work, say: Callable[[str], None] = terminal.s
         )
     try:
         board = leaderboard.regenerate(wanted.results)
-    except InputError:
+    except leaderboard.NothingCompleteError:
         if not outcome.failed:
             raise
         say("nothing could be ranked: every fit failed")

@@ -23,6 +23,7 @@ from benchmark.plan import registry
 from benchmark.plan.addresses import agrees, changed, digest
 from benchmark.plan.cells import Cell, Fit, Task
 from benchmark.plan.presets import Settings
+from benchmark.results.files import write_atomically
 from benchmark.results.load import STORE
 from benchmark.results.manifest import NAME
 from benchmark.results.records import CalibrationRecord, FitRecord
@@ -51,6 +52,8 @@ def migrate(folder: Path) -> list[str]:
         if any(key not in old for key in keys):
             left.append(f"{_name(entry)}: not all of its fits are there")
             continue
+        if any("fit" not in old[key][1] for key in keys):  # of this format already
+            continue
         cell = _cell(entry, old[keys[0]][1]["fit"])
         members = list(zip(cell.fits, keys, strict=True))
         if not all(_agrees(fit, old[key][1]["fit"]) for fit, key in members):
@@ -67,10 +70,10 @@ def migrate(folder: Path) -> list[str]:
         entry["fits"] = [fit.key for fit in cell.fits]
         entry["calibration"] = cell.calibration
         entry["settings"] = digest(changed(cell.task.settings))
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    write_atomically(folder / NAME, text.encode() + b"\n")
     for key in obsolete:
         store.path(key).unlink()
-    text = json.dumps(content, indent=1, ensure_ascii=False)
-    (folder / NAME).write_text(text + "\n", encoding="utf-8")
     return left
 
 

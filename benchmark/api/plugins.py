@@ -6,6 +6,7 @@ import functools
 import importlib
 import os
 import pkgutil
+import sys
 from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any, TypeVar
@@ -36,9 +37,17 @@ def mount(folder: str) -> None:
     """
     require(os.path.isdir(folder), f"plug-ins: there is no folder {folder}")
     os.environ["BENCHMARK_PLUGINS"] = os.path.abspath(folder)
+    for name in list(sys.modules):
+        if name.startswith(tuple(f"benchmark.{folder}." for folder in FOLDERS)):
+            del sys.modules[name]
+    importlib.invalidate_caches()
     for name in FOLDERS:
         importlib.reload(importlib.import_module(f"benchmark.{name}"))
     clear()
+    if "joblib" in sys.modules:  # workers that run already know of no other folder
+        from joblib.externals.loky import get_reusable_executor
+
+        get_reusable_executor().shutdown(wait=True)
 
 
 def clear() -> None:

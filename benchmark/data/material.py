@@ -9,13 +9,15 @@ from __future__ import annotations
 import contextlib
 import functools
 import shutil
-import time
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from filelock import FileLock, Timeout
 
 from benchmark.api import FloatArray, Images, IntArray, StrArray
 from benchmark.plan.cells import Fit
@@ -134,9 +136,21 @@ RUN = "run-"
 """How the folders of runs begin, within a cache."""
 
 
-def sweep(cache: Path) -> None:
-    """Remove what killed runs left in a cache two days ago or longer."""
-    for folder in cache.glob(f"{RUN}*"):
-        with contextlib.suppress(OSError):
-            if time.time() - folder.stat().st_mtime > 2 * 24 * 3600:
-                shutil.rmtree(folder)
+@contextlib.contextmanager
+def run_folder(cache: Path) -> Iterator[Path]:
+    """A folder for the material of one run, locked and at the end removed.
+
+    What killed runs left in the cache is removed, too: nobody locks it.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    for left in cache.glob(f"{RUN}*"):
+        with contextlib.suppress(OSError, Timeout), FileLock(left / _LOCK, timeout=0):
+            shutil.rmtree(left)
+    with (
+        tempfile.TemporaryDirectory(prefix=RUN, dir=cache.absolute()) as name,
+        FileLock(Path(name) / _LOCK),
+    ):
+        yield Path(name)
+
+
+_LOCK = ".lock"

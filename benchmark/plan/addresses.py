@@ -45,11 +45,17 @@ def agrees(stated: Mapping[str, Any], value: Any) -> bool:
 
     A field that did not exist when the record was made agrees at its default.
     """
-    now = json.loads(json.dumps(dataclasses.asdict(value)))
-    defaults = {field.name: _default(field) for field in dataclasses.fields(value)}
+    now = _plain(dataclasses.asdict(value))
+    defaults = {f.name: _default(f) for f in dataclasses.fields(value)}
+    defaults = {name: _plain(given) for name, given in defaults.items()}
     return stated.keys() <= now.keys() and all(
         stated.get(name, defaults[name]) == given for name, given in now.items()
     )
+
+
+def _plain(value: Any) -> Any:
+    """As it comes back from a file; what cannot lie in one is only itself."""
+    return value if value is dataclasses.MISSING else json.loads(json.dumps(value))
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
@@ -68,27 +74,45 @@ def recipe_address(recipe: Recipe) -> dict[str, Any]:
 def plugin_code(kind: Any) -> list[str]:
     """A digest of the code of a class and of its bases, but for those that the benchmark brings.
 
-    The whole file of each counts, for a helper beside the class may change what it does; but not
-    its lists of entries and what only they use.
+    The whole file of each counts, and the plug-in files that it imports, for a helper may change
+    what a class does; but not its lists of entries and what only they use.
     """
     return [
-        f"{base.__qualname__}:{_source(base)}"
+        f"{base.__qualname__}:{digest(sorted(_sources(base.__module__, {}).values()))}"
         for base in kind.__mro__
         if base is not object and not base.__module__.startswith("benchmark.api")
         and base.__module__ not in ("abc", "typing")
     ]  # fmt: skip
 
 
-def _source(kind: type) -> str:
+def _sources(module: str, found: dict[str, str]) -> dict[str, str]:
+    """The code of a module, and of the plug-ins that it imports, by name."""
     try:
-        text = inspect.getsource(sys.modules[kind.__module__])
-    except (OSError, TypeError):  # defined in no file, as in an interactive session
-        return kind.__module__
+        text = inspect.getsource(sys.modules[module])
+    except (OSError, TypeError, KeyError):  # in no file, as in an interactive session
+        text = repr(module)
     tree = ast.parse(textwrap.dedent(text))
     tree.body = [node for node in tree.body if not _assigns(node, _LISTS)]
     used = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-    tree.body = [n for n in tree.body if not isinstance(n, ast.Assign) or _assigns(n, used)]
-    return digest(ast.unparse(without_words(tree)))
+    tree.body = [
+        node
+        for node in tree.body
+        if not isinstance(node, ast.Assign | ast.AnnAssign) or _assigns(node, used)
+    ]
+    found[module] = ast.unparse(without_words(tree))
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            package = "benchmark.methods" if node.level else node.module or ""
+            inside = f"{package}.{node.module}" if node.level and node.module else package
+            names = [inside, *(f"{inside}.{alias.name}" for alias in node.names)]
+        for name in names:
+            own = name.startswith("benchmark.methods.") and name in sys.modules
+            if own and name not in found:
+                _sources(name, found)
+    return found
 
 
 _LISTS = {"METHODS", "CALIBRATORS", "DATASETS"}
@@ -96,6 +120,7 @@ _LISTS = {"METHODS", "CALIBRATORS", "DATASETS"}
 
 def _assigns(node: ast.stmt, names: set[str]) -> bool:
     targets = node.targets if isinstance(node, ast.Assign) else []
+    targets = [node.target] if isinstance(node, ast.AnnAssign) else targets
     return any(not isinstance(t, ast.Name) or t.id in names for t in targets)
 
 

@@ -9,19 +9,22 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from filelock import FileLock
 
 import benchmark
 from benchmark import metrics
 from benchmark.results.files import write_atomically
 
 FOLDER = ".cache"
+LIBRARIES = ("numpy", "scipy", "pandas", "matplotlib", "seaborn", "scikit-posthocs", "pillow")
 
 
 @dataclass(frozen=True)
@@ -46,13 +49,29 @@ class Memo:
         with contextlib.suppress(OSError):
             write_atomically(self._path(kind, key), json.dumps(value).encode())
 
-    def keep_only(self, kind: str, keys: Iterable[str]) -> None:
-        """Forget the values of a kind that are of no use any more."""
-        wanted = {self._path(kind, key) for key in keys}
+    def forget_old(self, kind: str, kept: int = 50) -> None:
+        """Forget the values of a kind that were put first, but for so many."""
+        found = []
         for path in self._path(kind, "").parent.glob(f"{kind}-*.json"):
-            if path not in wanted:
-                with contextlib.suppress(OSError):
-                    path.unlink()
+            with contextlib.suppress(OSError):
+                found.append((path.stat().st_mtime_ns, path))
+        for _, path in sorted(found)[:-kept]:
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Held by one process at a time; where nothing can be written, by nobody."""
+        try:
+            (self.folder / FOLDER).mkdir(exist_ok=True)
+            held = FileLock(self.folder / FOLDER / ".lock")
+            held.acquire()
+        except OSError:
+            yield
+            return
+        with held:
+            held.release()
+            yield
 
     def _path(self, kind: str, key: str) -> Path:
         return self.folder / FOLDER / f"{kind}-{key}.json"
@@ -96,6 +115,6 @@ def code_version(*places: str) -> str:
     kinds = (".py", ".html", ".css", ".js")
     every = [p for place in places for p in [folder / place, *sorted((folder / place).rglob("*"))]]
     files = [path for path in every if path.suffix in kinds]
-    files += [path for own in metrics.__path__ for path in sorted(Path(own).glob("*.py"))]
-    libraries = [version(name) for name in ("numpy", "scipy", "pandas", "matplotlib")]
-    return hashlib.sha256(repr((digest_of_files(files), libraries)).encode()).hexdigest()[:32]
+    files += [p for own in metrics.__path__ for p in sorted(Path(own).rglob("*")) if p.is_file()]
+    versions = [sys.version, *map(version, LIBRARIES)]
+    return hashlib.sha256(repr((digest_of_files(files), versions)).encode()).hexdigest()[:32]

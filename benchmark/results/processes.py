@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import joblib
+from threadpoolctl import threadpool_limits
 
 T = TypeVar("T")
 
@@ -20,6 +22,12 @@ def on_all_cores(function: Callable[..., T], tasks: Sequence[tuple[Any, ...]]) -
         tasks: its arguments.
     """
     jobs = joblib.cpu_count() if len(tasks) > 1 else 1
-    with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
+    # One thread each, here as there: sums of several threads differ in their last digits.
+    with (
+        threadpool_limits(1),
+        warnings.catch_warnings(),
+        joblib.parallel_config(backend="loky", inner_max_num_threads=1),
+    ):
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
         work = (joblib.delayed(function)(*task) for task in tasks)
         return list(joblib.Parallel(jobs, batch_size=1)(work))

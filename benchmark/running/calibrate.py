@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -14,13 +14,16 @@ from benchmark.results.records import CalibrationRecord
 from benchmark.results.store import Store, UnreadableRecordError
 
 
-def calibrate(cells: Sequence[Cell], store: Store, force: bool) -> None:
+def calibrate(cells: Sequence[Cell], store: Store, force: bool) -> Iterator[tuple[Cell, str]]:
     """Calibrate the cells whose fits are all there; the labels of the test part are not used.
 
     Args:
         cells: those without a calibrator are passed over.
         store: of the fits, and of what is made here.
         force: fit again what is stored.
+
+    Returns:
+        Each cell whose calibrator failed, and why; the others go on.
     """
     for cell in cells:
         key = cell.calibration
@@ -37,10 +40,17 @@ def calibrate(cells: Sequence[Cell], store: Store, force: bool) -> None:
             continue
         labels = records[0].calibration.labels
         started = time.perf_counter()
-        apply = cell.calibrator.fit(fitted_on, labels)
-        seconds = time.perf_counter() - started
+        try:
+            apply = cell.calibrator.fit(fitted_on, labels)
+            seconds = time.perf_counter() - started
+            calibrated = apply(test).astype(np.float32)
+        except Exception as error:  # a plug-in's own
+            reason = f"{cell.calibrator.name}: {type(error).__name__}: {error}"
+            store.fail(key, reason)
+            yield cell, reason
+            continue
         record = CalibrationRecord(
-            log_probs=apply(test).astype(np.float32),
+            log_probs=calibrated,
             calibrator=cell.calibrator.name,
             fits=tuple(fit.key for fit in cell.fits),
             source=source,

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import errno
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from benchmark.api import InputError
 from benchmark.data import images
-from benchmark.data.material import RUN, Place, WorkItem, lay_out, sweep
+from benchmark.data.material import Place, WorkItem, lay_out, run_folder
 from benchmark.plan.addresses import digest
 from benchmark.plan.cells import Fit, Task
 from benchmark.results import manifest
@@ -94,7 +92,8 @@ def execute(
                 else:
                     store.fail(fit.key, result)
                     outcome.failed[names[fit.key]] = result
-        calibrate(work.cells, store, request.force)
+        for cell, reason in calibrate(work.cells, store, request.force):
+            outcome.failed[str(cell.origin)] = reason
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
@@ -122,12 +121,10 @@ def _laid_out(
     if not work.missing:
         yield {}
         return
-    sweep(request.cache)
-    request.cache.mkdir(parents=True, exist_ok=True)
     # As long as it is mapped here, no other run deletes a file of the cache.
     decoded: dict[tuple[str, int | None], tuple[npt.NDArray[np.uint8], float]] = {}
     places = {}
-    with tempfile.TemporaryDirectory(prefix=RUN, dir=request.cache.absolute()) as folder:
+    with run_folder(request.cache) as folder:
         for task in dict.fromkeys(fit.task for fit in work.missing):
             source = work.sources[task]
             cut, same = source.cut, (source.cut.fingerprint, source.size)
@@ -137,7 +134,7 @@ def _laid_out(
                 decoded[same] = pixels, time.perf_counter() - began
             pixels, seconds = decoded[same]
             name = digest([task.dataset, task.data, task.fold, task.seed, source.size])
-            place = lay_out(Path(folder), name, pixels, cut.images, cut.parts)
+            place = lay_out(folder, name, pixels, cut.images, cut.parts)
             places[task] = _LaidOut(place, seconds)
         yield places
 
