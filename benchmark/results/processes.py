@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
+from warnings import catch_warnings, filterwarnings
 
 import joblib
 
@@ -20,6 +21,8 @@ def on_all_cores(function: Callable[..., T], tasks: Sequence[tuple[Any, ...]]) -
         tasks: its arguments.
     """
     jobs = joblib.cpu_count() if len(tasks) > 1 else 1
-    with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
+    with joblib.parallel_config(backend="loky", inner_max_num_threads=1), catch_warnings():
+        # A process that has grown much is replaced, as it should be.
+        filterwarnings("ignore", message="A worker stopped while some jobs")
         work = (joblib.delayed(function)(*task) for task in tasks)
         return list(joblib.Parallel(jobs, batch_size=1)(work))
