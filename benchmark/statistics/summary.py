@@ -170,11 +170,12 @@ class Unmeasured:
 
     def tabulate(self, parts: Sequence[Numbers]) -> BlockTables:
         """All rows of the block, from what was measured of all shares of it."""
-        scores = {key: value for part, _ in parts for key, value in part.items()}
+        scores = [item for part, _ in parts for item in part.items()]
+        scores.sort(key=lambda item: item[0][0].fold == "pooled")  # after all others
         first = self.predictions[0]
         empty = BlockTables(
             key=first.origin.block, methods=(), posterior=first.posterior is not None,
-            scores=[(*astuple(origin), metric, v) for (origin, metric), v in scores.items()],
+            scores=[(*astuple(origin), metric, v) for (origin, metric), v in scores],
             values=[], ranks=[], pairs=[], left_out=self.left_out, notes=[],
         )  # fmt: skip
         block = self.block

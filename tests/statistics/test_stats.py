@@ -839,6 +839,20 @@ def test_what_is_known_is_not_measured_again(monkeypatch: pytest.MonkeyPatch) ->
     assert len(measured) == 1
 
 
+def test_a_block_whose_methods_are_measured_in_shares_gives_the_same_rows() -> None:
+    predictions = made(THREE, FIVE, n=100)
+    last = max(p.origin.method for p in predictions)
+    few = [p for p in predictions if p.origin.method != last or p.origin.fold == "1/5"]
+    for listed in (predictions, few):
+        block = stats.unmeasured(listed, QUICK, "cross-entropy", 0.05)
+        whole = block.tabulate([block.measure()])
+        shares = block.divide(len(predictions))
+        assert len(shares) == len({p.origin.method for p in listed})
+        assert len(block.divide(2)) == 2
+        for divided in (shares, block.divide(2)):
+            assert repr(block.tabulate([share.measure() for share in divided])) == repr(whole)
+
+
 def test_rows_come_back_from_plain_values() -> None:
     rows = stats.tabulate(made(THREE, FIVE, n=100), QUICK, "cross-entropy", 0.05)
     again = stats.BlockTables.from_plain(json.loads(json.dumps(rows.to_plain())))
