@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from benchmark.api import InputError
 
@@ -93,7 +93,7 @@ def opened(path: Path, content: bytes | None = None) -> Iterator[Image.Image]:
         source: Any = path if content is None else io.BytesIO(content)
         with Image.open(source, formats=_formats()) as image:
             yield image
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise unreadable(path, ValueError("no image of a known format")) from error
     except (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise unreadable(path, error) from error
@@ -152,7 +152,7 @@ def _is_deep(image: Image.Image, content: bytes) -> bool:
     if image.format == "JPEG2000":
         start = content.find(b"\xff\x4f\xff\x51") + 42  # the depth of the first channel
         return start > 41 and start < len(content) and (content[start] & 127) > 7
-    words = [word for tile in image.tile for word in (
+    words = [word for tile in getattr(image, "tile", ()) for word in (
         tile[3] if isinstance(tile[3], tuple) else (tile[3],))]  # fmt: skip
     deep_ppm = image.format == "PPM" and any(isinstance(w, int) and w > 255 for w in words)
     return deep_ppm or any(isinstance(word, str) and ";16" in word for word in words)

@@ -74,7 +74,7 @@ class Check:
         if not self.published:
             verdict = "readable, every image; there are no published counts to compare with"
         notes = [f"note: {note}" for note in self.notes]
-        return "\n".join([table, *notes, *(self.problems or [verdict])])
+        return "\n".join([table, *([] if self.problems else [verdict]), *notes, *self.problems])
 
 
 def check(
@@ -112,9 +112,7 @@ def check(
             problems.append(f"{len(absent)} image files are missing, such as {absent[0]}")
     notes = list(images.notes)
     if images.split is not None:
-        notes.append(
-            "the data bring a split: choose the folds `official` to use it; other folds mix its parts"
-        )
+        notes.append("there is a split: the folds `official` use it, other folds mix its parts")
     if decode:
         wrong, kinds, near = duplicates.look(images, progress)
         problems += [str(error) for error in wrong]

@@ -146,8 +146,8 @@ def file_hashes(
         except (OSError, ValueError):
             known = {}
 
-    def examine(path: Path) -> tuple[str, list[Any] | InputError]:
-        entry: list[Any] | InputError
+    def examine(path: Path) -> tuple[str, Any]:
+        entry: Any
         try:
             status = path.stat()
             seen = [status.st_size, status.st_mtime_ns]
@@ -155,8 +155,8 @@ def file_hashes(
             if entry[:2] != seen:
                 content = path.read_bytes()
                 turned = decode.header(path, content).turned
-                turned = "" if turned == 1 else f" turned {turned}"
-                entry = [*seen, hashlib.sha256(content).hexdigest() + turned]
+                mark = "" if turned == 1 else f" turned {turned}"
+                entry = [*seen, hashlib.sha256(content).hexdigest() + mark]
         except OSError as error:
             entry = decode.unreadable(path, error)
         except InputError as error:
@@ -174,7 +174,7 @@ def file_hashes(
                 _finish(file, memo)
         except OSError as error:
             raise InputError(f"cannot write {memo} ({error.strerror}): free some space") from error
-    return [str(found[str(path.absolute())][2]) for path in paths]  # type: ignore[index]
+    return [str(found[str(path.absolute())][2]) for path in paths]
 
 
 def unreadable(images: tuple[Path, ...] | Pixels) -> list[InputError]:

@@ -270,7 +270,7 @@ def _parts(tree: Tree) -> _Layout:
             )
         if _same_folders(t.filled):
             raise _two_readings(
-                t, f"all of them hold the same folders ({some(x.name for x in t.filled[0].filled)})",
+                t, f"all hold the same folders ({some(x.name for x in t.filled[0].filled)})",
                 "those inner folders, then move them up by one",
             )  # fmt: skip
     present = {part_of(name) for name in inner}

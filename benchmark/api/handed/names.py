@@ -9,29 +9,9 @@ from benchmark.api.dataset import PART_NAMES
 from benchmark.api.errors import InputError
 
 SUFFIXES = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".bmp",
-        ".dib",
-        ".tif",
-        ".tiff",
-        ".webp",
-        ".gif",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-        ".jp2",
-        ".j2k",
-        ".jpx",
-        ".jpf",
-        ".avif",
-    ]
-)
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif",
+     ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx", ".jpf", ".avif")
+)  # fmt: skip
 """Endings of image files, in lower case."""
 
 MISSING = frozenset(("", "nan", "<na>", "n/a", "#n/a", "null", "nat"))
@@ -42,23 +22,9 @@ _SYSTEM = frozenset(
      "ehthumbs.db", "desktop.ini", "icon\r", "system volume information")
 )  # fmt: skip
 _FILLERS = frozenset(
-    [
-        "set",
-        "sets",
-        "data",
-        "dataset",
-        "images",
-        "image",
-        "imgs",
-        "img",
-        "split",
-        "part",
-        "subset",
-        "folder",
-        "files",
-        "samples",
-    ]
-)
+    ("set", "sets", "data", "dataset", "images", "image", "imgs", "img", "split", "part",
+     "subset", "folder", "files", "samples")
+)  # fmt: skip
 _UNSURE = frozenset(("eval", "evaluation", "holdout", "trainval", "trainvalid", "unlabeled"))
 _MAX_SHOWN = 5
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -30,22 +31,9 @@ LABEL = ("class_name", "label", "class", "target", "category", "dx", "diagnosis"
 SPLIT = ("split", "set", "subset", "partition", "part")
 GROUP = ("group",)
 _OWNERS = frozenset(
-    [
-        "patient",
-        "case",
-        "slide",
-        "lesion",
-        "subject",
-        "smear",
-        "specimen",
-        "person",
-        "individual",
-        "participant",
-        "donor",
-        "wsi",
-        "animal",
-    ]
-)
+    ("patient", "case", "slide", "lesion", "subject", "smear", "specimen", "person", "individual",
+     "participant", "donor", "wsi", "animal")
+)  # fmt: skip
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _NAMED_SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "bar": "|"}
 
@@ -199,7 +187,7 @@ def _cells(path: Path, text: str, sign: str) -> Table:
 
 
 def _likeliest(tables: Sequence[Table], signs: Sequence[str]) -> tuple[Table, str]:
-    """With several columns, and the known ones among them, and rows of one length: as far as can be."""
+    """The one with known columns; of several, the one with rows of one length and more cells."""
 
     def rank(table: Table) -> tuple[int, bool, int]:
         known = sum(bool(table.find(names)) for names in (FILE, LABEL))
@@ -490,15 +478,15 @@ def _below(
     if not all(map(_absolute, ids)):
         return list(ids), list(inputs)
     parts = [PurePosixPath(name).parts for name in ids]
-    shared = os.path.commonprefix([part[:-1] for part in parts])
+    shared = parts[0][:-1]
+    for part in parts:
+        same = (a == b for a, b in zip(shared, part[:-1], strict=False))
+        shared = shared[: sum(itertools.takewhile(bool, same))]
     if inputs[0].is_file():
         depth = len(shared)
         return ["/".join(part[depth:]) for part in parts], list(inputs)
     for depth in range(1, len(parts[0])):
-        if (
-            parts[0][:depth] == tuple(shared[:depth])
-            and places.base.joinpath(*parts[0][depth:]).is_file()
-        ):
+        if parts[0][:depth] == shared[:depth] and places.base.joinpath(*parts[0][depth:]).is_file():
             places.moved = "/".join(shared[:depth]).replace("//", "/")
             rest = ["/".join(part[depth:]) for part in parts]
             return rest, [places.base / name for name in rest]
