@@ -129,7 +129,9 @@ def test_every_spelling_of_parts_at_every_depth(
         truth = {}
         for part in parts:
             for name in classes:
-                pair = (name, spelt[part]) if classes_outside else (spelt[part] + "/" + between, name)
+                pair = (
+                    (name, spelt[part]) if classes_outside else (spelt[part] + "/" + between, name)
+                )
                 where = "/".join((above + pair[0], pair[1], below + "1.png")).replace("//", "/")
                 picture(Path(root, where))
                 truth[where] = part, name
@@ -191,7 +193,9 @@ def test_classes_that_are_alike_are_named(tmp_path):
     assert plain("01") == plain("1.0")
 
 
-@pytest.mark.parametrize("name", ["train 2", "fold_1", "latest", "seg_train", "trains", "train_val"])
+@pytest.mark.parametrize(
+    "name", ["train 2", "fold_1", "latest", "seg_train", "trains", "train_val"]
+)
 def test_what_is_no_certain_name_of_a_part(name):
     assert part_of(name) is None
 
@@ -274,9 +278,7 @@ def test_what_was_said_makes_a_table_readable(cases):
     st.fixed_dictionaries({part: st.sampled_from(SPELLINGS[part]) for part in SPELLINGS}),
     st.sampled_from(["as is", "windows", "no ending", "other case", "root", "absolute", "moved"]),
 )
-def test_every_spelling_of_a_table(
-    sign, encoding, order, file, label, group, split, spelt, how
-):
+def test_every_spelling_of_a_table(sign, encoding, order, file, label, group, split, spelt, how):
     with tempfile.TemporaryDirectory() as root:
         base = Path(root, "pictures" if how == "root" else "")
         truth, rows = [], []
