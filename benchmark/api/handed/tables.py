@@ -39,7 +39,7 @@ _NAMED_SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "bar": "|"}
 
 
 @dataclass
-class Table:
+class TextTable:
     """The cells of a table.
 
     Attributes:
@@ -130,7 +130,7 @@ def read_images(
 # --- the text ------------------------------------------------------------------------------
 
 
-def read_table(path: Path, encoding: str = "", separator: str = "") -> Table:
+def read_table(path: Path, encoding: str = "", separator: str = "") -> TextTable:
     """The cells of a text table with a header.
 
     Raises:
@@ -178,18 +178,18 @@ def read_table(path: Path, encoding: str = "", separator: str = "") -> Table:
     return table
 
 
-def _cells(path: Path, text: str, sign: str) -> Table:
+def _cells(path: Path, text: str, sign: str) -> TextTable:
     reader = csv.reader(text.splitlines(keepends=True), delimiter=sign, skipinitialspace=True)
     numbered = [(reader.line_num, row) for row in reader]
     numbered = [(line, row) for line, row in numbered if any(cell.strip() for cell in row)]
     header = [name.strip() for name in numbered[0][1]] if numbered else []
-    return Table(path, header, [row for _, row in numbered[1:]], [n for n, _ in numbered[1:]])
+    return TextTable(path, header, [row for _, row in numbered[1:]], [n for n, _ in numbered[1:]])
 
 
-def _likeliest(tables: Sequence[Table], signs: Sequence[str]) -> tuple[Table, str]:
+def _likeliest(tables: Sequence[TextTable], signs: Sequence[str]) -> tuple[TextTable, str]:
     """The one with known columns; of several, the one with rows of one length and more cells."""
 
-    def rank(table: Table) -> tuple[int, bool, int]:
+    def rank(table: TextTable) -> tuple[int, bool, int]:
         known = sum(bool(table.find(names)) for names in (FILE, LABEL))
         even = all(len(row) == len(table.header) for row in table.rows)
         return known, even and len(table.header) > 1, len(table.header)
@@ -202,7 +202,7 @@ def _likeliest(tables: Sequence[Table], signs: Sequence[str]) -> tuple[Table, st
 # --- the columns ---------------------------------------------------------------------------
 
 
-def _named(table: Table, what: str, chosen: str, usual: Sequence[str], needed: bool) -> list[str]:
+def _named(table: TextTable, what: str, chosen: str, usual: Sequence[str], needed: bool) -> list[str]:
     """The columns that may be meant."""
     if chosen == "none" and not needed:
         return []
@@ -221,7 +221,7 @@ def _named(table: Table, what: str, chosen: str, usual: Sequence[str], needed: b
     return found
 
 
-def _labels(table: Table, chosen: str, files: str) -> tuple[list[str], str]:
+def _labels(table: TextTable, chosen: str, files: str) -> tuple[list[str], str]:
     """The label of each row, and the column that it is from (of one-hot columns, a sentence)."""
     found = _named(table, "label", chosen, LABEL, needed=bool(chosen))
     if not found:
@@ -249,7 +249,7 @@ def _labels(table: Table, chosen: str, files: str) -> tuple[list[str], str]:
     return values, found[0]
 
 
-def _one_hot(table: Table, files: str) -> tuple[list[str], str]:
+def _one_hot(table: TextTable, files: str) -> tuple[list[str], str]:
     """The label where there is a column of zeros and ones for each class."""
     ones: dict[str, list[bool]] = {}
     for name in table.header:
@@ -271,7 +271,7 @@ def _one_hot(table: Table, files: str) -> tuple[list[str], str]:
     return [names[place] for place in hits.argmax(1)], f"one of {some(names, 30)}"
 
 
-def _groups(table: Table, chosen: str, taken: set[str]) -> tuple[list[str], str]:
+def _groups(table: TextTable, chosen: str, taken: set[str]) -> tuple[list[str], str]:
     """The group of each row: equal for names that are alike; who is unknown stands alone."""
     found = _named(table, "group", chosen, GROUP, needed=False)
     if not found and not chosen:
@@ -317,7 +317,7 @@ def _owner(column: str) -> bool:
     return text in _OWNERS
 
 
-def _parts(table: Table, chosen: str, taken: set[str]) -> tuple[list[str], str]:
+def _parts(table: TextTable, chosen: str, taken: set[str]) -> tuple[list[str], str]:
     """The official part of each row."""
     found = _named(table, "split", chosen, SPLIT[:1], needed=False)
     if not found and not chosen:
@@ -342,7 +342,7 @@ def _parts(table: Table, chosen: str, taken: set[str]) -> tuple[list[str], str]:
     return [str(part) for part in parts[0]], found[0]
 
 
-def _refuse_missing(table: Table, what: str, column: str, values: Sequence[str]) -> None:
+def _refuse_missing(table: TextTable, what: str, column: str, values: Sequence[str]) -> None:
     lines = [line for line, value in zip(table.lines, values) if is_missing(value)]
     if lines:
         raise table.refuse(
@@ -352,7 +352,7 @@ def _refuse_missing(table: Table, what: str, column: str, values: Sequence[str])
 
 
 def _once(
-    table: Table, inputs: Sequence[Path], names: Sequence[str], groups: Sequence[str],
+    table: TextTable, inputs: Sequence[Path], names: Sequence[str], groups: Sequence[str],
     parts: Sequence[str],
 ) -> list[int]:  # fmt: skip
     """The rows, each file once; who lists a file twice says the same of it."""
@@ -429,7 +429,7 @@ class _Places:
         return found[0] if found else None
 
 
-def _files(table: Table, chosen: str, places: _Places) -> tuple[str, list[str], list[Path]]:
+def _files(table: TextTable, chosen: str, places: _Places) -> tuple[str, list[str], list[Path]]:
     """The column of files; the id and the place of each."""
     found = _named(table, "file", chosen, FILE, needed=True)
     whole = [name for name in found if _exists(places.base, table.column(name))]
