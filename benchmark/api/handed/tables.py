@@ -202,7 +202,9 @@ def _likeliest(tables: Sequence[TextTable], signs: Sequence[str]) -> tuple[TextT
 # --- the columns ---------------------------------------------------------------------------
 
 
-def _named(table: TextTable, what: str, chosen: str, usual: Sequence[str], needed: bool) -> list[str]:
+def _named(
+    table: TextTable, what: str, chosen: str, usual: Sequence[str], needed: bool
+) -> list[str]:
     """The columns that may be meant."""
     if chosen == "none" and not needed:
         return []
