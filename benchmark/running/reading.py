@@ -96,6 +96,8 @@ def _with_note_on_split(images: Images, scheme: int | str) -> Images:
         return images
     sizes = ", ".join(f"{(images.split == part).sum()} {part}" for part in PARTS)
     note = f"the split that came with the data is used: {sizes}"
+    if not (images.split == "calibration").any():
+        note += "; calibration is cut from train"
     if isinstance(scheme, int):
         how = "choose the folds `official` to use it"
         if not (images.split == "test").any():

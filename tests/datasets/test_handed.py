@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import benchmark
 from benchmark.api import InputError
 from benchmark.api.handed.names import alike, part_of, plain
 from benchmark.plan import registry
@@ -150,6 +151,7 @@ def test_every_spelling_of_parts_at_every_depth(
         ("train/a/1.png", "train/b/2.png", "eval/a/3.png", "eval/b/4.png"),
         ("site1/a/1.png", "site1/b/2.png", "site2/a/3.png", "site2/b/4.png"),
         ("cat/1.png", "dog/2.png", "test/3.png"),
+        ("cat/1.png", "dog/2.png", "holdout/3.png"),
         ("train/a/1.png", "train/b/2.png", "test/c/3.png", "test/d/4.png"),
         ("train/s1/a/1.png", "train/s1/b/2.png", "train/s2/a/3.png", "train/s2/b/4.png",
          "test/s1/a/5.png", "test/s1/b/6.png", "test/s2/a/7.png"),
@@ -377,6 +379,22 @@ def test_a_split_is_used_or_said_not_to_be(tmp_path):
     assert any("is NOT used: 2 folds mix" in note and "official" in note for note in notes)
     *_, notes = cut(f"folder:{tmp_path / 'own'}", tmp_path, "official")
     assert any("is used: 8 train, 0 calibration, 8 test" in note for note in notes)
+
+
+def test_what_was_moved_and_renamed_is_not_trained_again(tmp_path):
+    names = [f"{c}/{i}.png" for c in "ab" for i in range(12)]
+    tree(tmp_path / "own", *names)
+    options = {"methods": "cross-entropy", "folds": 2, "preset": "quick[epochs=1,size=8]",
+               "jobs": 1, "device": "cpu", "results": tmp_path / "results",
+               "data_root": tmp_path / "root", "progress": False}  # fmt: skip
+    first = benchmark.run(datasets=f"folder:{tmp_path / 'own'}", **options)
+    (tmp_path / "own").rename(tmp_path / "moved")
+    second = benchmark.run(datasets=f"folder:{tmp_path / 'moved'}", **options)
+    assert (first.trained, second.trained, second.stored) == (2, 0, 2)
+    assert set(second.scores["dataset"]) == {"folder:moved"}
+    values = [r.scores.query("metric == 'nll'")["value"].tolist() for r in (first, second)]
+    assert values[0] == values[1] != []
+    assert any("2 classes, named by folders: a, b" in note for note in second.notes)
 
 
 def test_red_blood_cells_are_read_as_they_stand(shared_data):

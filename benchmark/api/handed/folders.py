@@ -20,6 +20,7 @@ from benchmark.api.handed.names import (
     SUFFIXES,
     counted,
     is_hidden,
+    is_unsure,
     looks_like_part,
     order,
     part_of,
@@ -210,8 +211,9 @@ def _understand(tree: Tree, layout: str) -> _Layout:
         return _parts(tree)
     looks = {top.name: part for top in tops if (part := looks_like_part(top.name))}
     plain_train = [top for top in tops if parts[top.name] == "train" and not top.folders]
-    alone = len(looks) == 1 and (plain_train or not any(parts.values()))
-    if looks and not alone and (len(set(looks.values())) > 1 or any(parts.values())):
+    certain = [name for name in looks if parts[name] or is_unsure(name)]
+    alone = len(looks) == 1 and (plain_train or not certain)
+    if looks and not alone and (len(set(looks.values())) > 1 or certain):
         raise _two_readings(
             tree, f"{some(looks)} look like parts of the data, and not all folders are",
             f"parts, then call all of them train, val or test and move {_rest(tops, parts)} away",

@@ -48,6 +48,11 @@ def looks_like_part(name: str) -> str | None:
     return found[0] if found else None
 
 
+def is_unsure(name: str) -> bool:
+    """Whether a name is all of a part that it may be or not be, such as ``eval``."""
+    return name.strip().lower() in _UNSURE
+
+
 def _words(name: str) -> list[str]:
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
     words = [word for word in re.split(r"[\W\d_]+", spaced.lower()) if word]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 import os
 import re
@@ -179,7 +180,7 @@ def read_table(path: Path, encoding: str = "", separator: str = "") -> TextTable
 
 
 def _cells(path: Path, text: str, sign: str) -> TextTable:
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=sign, skipinitialspace=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=sign, skipinitialspace=True)
     numbered = [(reader.line_num, row) for row in reader]
     numbered = [(line, row) for line, row in numbered if any(cell.strip() for cell in row)]
     header = [name.strip() for name in numbered[0][1]] if numbered else []
