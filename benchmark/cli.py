@@ -259,9 +259,10 @@ def _data_check(options: argparse.Namespace) -> int:
     from benchmark.plan import registry
 
     complete = readable = True
+    where = terminal.console(stderr=True)
     for dataset in registry.select_datasets(options.names):
         try:
-            with Progress(transient=True, console=terminal.console(stderr=True)) as bar:
+            with Progress(transient=True, console=where, disable=not where.is_terminal) as bar:
                 advance = functools.partial(_advance, bar, bar.add_task(dataset.name, total=None))
                 check = fetch.check(dataset, options.data_root, progress=advance)
         except benchmark.InputError as error:

@@ -58,12 +58,15 @@ class Duplicates:
         ]
         across, conflicting = self.across(), self.conflicting()
         if split is not None and across:
-            learnt = sum((split[rows] == "test").sum() for rows in across)
+            leaked = sum((split[rows] == "test").sum() for rows in across)
             tested = (split == "test").sum()
+            effect = "no test image is among them"
+            if leaked:
+                effect = f"{leaked} of {tested} test images are among them: results on the "
+                effect += "official test part are too good"
             notes.append(
-                f"{len(across)} sets of {self.word} images lie in several parts, and "
-                f"{learnt} of {tested} test images are among them: results on the official test "
-                f"part are too good. {self._files(across, shown)}"
+                f"{len(across)} sets of {self.word} images lie in several parts; {effect}. "
+                f"{self._files(across, shown)}"
             )
         if conflicting:
             notes.append(

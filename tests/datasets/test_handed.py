@@ -152,6 +152,7 @@ def test_every_spelling_of_parts_at_every_depth(
         ("site1/a/1.png", "site1/b/2.png", "site2/a/3.png", "site2/b/4.png"),
         ("cat/1.png", "dog/2.png", "test/3.png"),
         ("cat/1.png", "dog/2.png", "holdout/3.png"),
+        ("images/a/1.png", "images/b/2.png", "masks/3.png"),
         ("train/a/1.png", "train/b/2.png", "test/c/3.png", "test/d/4.png"),
         ("train/s1/a/1.png", "train/s1/b/2.png", "train/s2/a/3.png", "train/s2/b/4.png",
          "test/s1/a/5.png", "test/s1/b/6.png", "test/s2/a/7.png"),

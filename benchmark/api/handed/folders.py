@@ -29,6 +29,7 @@ from benchmark.api.handed.names import (
 )
 
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP  ")
+_KINDS = frozenset(("image", "images", "imgs", "label", "labels", "mask", "masks", "annotations"))
 
 
 @dataclass
@@ -221,6 +222,13 @@ def _understand(tree: Tree, layout: str) -> _Layout:
     within = _parts_in_classes(tops)
     if within is not None:
         return within
+    kinds = [top.name for top in tops if top.name.lower() in _KINDS]
+    if len(kinds) == len(tops):
+        raise _two_readings(
+            tree,
+            "they are called after kinds of files",
+            "not, then hand in the one that holds the class folders",
+        )
     if _same_folders(tops):
         raise _two_readings(
             tree,
