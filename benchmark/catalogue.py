@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from benchmark.api import Calibrator, Dataset, Method
+from benchmark.api import Calibrator, Dataset, HandedInDataset, Method
 from benchmark.measures.declared import costs, metrics
 from benchmark.plan import registry
 from benchmark.plan.presets import PRESETS, Preset
@@ -41,7 +41,8 @@ def _value(entry: Any, column: str) -> Any:
         kind = Dataset if isinstance(entry, Dataset) else Calibrator
         shared = {f.name for f in dataclasses.fields(kind)}
         own = [f.name for f in dataclasses.fields(entry) if f.name not in shared]
-        return {name: getattr(entry, name) for name in own}
+        values = {name: getattr(entry, name) for name in own if name != "named"}
+        return values | ({"name": ""} if isinstance(entry, HandedInDataset) else {})
     value = getattr(entry, column)
     return "" if value is None else value
 

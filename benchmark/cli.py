@@ -252,18 +252,24 @@ def _advance(bar: Any, task: Any, done: int, total: int | None) -> None:
 
 
 def _data_check(options: argparse.Namespace) -> int:
+    from rich.progress import Progress
+
+    from benchmark import terminal
     from benchmark.data import fetch
     from benchmark.plan import registry
 
     complete = readable = True
+    where = terminal.console(stderr=True)
     for dataset in registry.select_datasets(options.names):
         try:
-            check = fetch.check(dataset, options.data_root)
+            with Progress(transient=True, console=where, disable=not where.is_terminal) as bar:
+                advance = functools.partial(_advance, bar, bar.add_task(dataset.name, total=None))
+                check = fetch.check(dataset, options.data_root, progress=advance)
         except benchmark.InputError as error:
-            print(f"error: {dataset.name}: {error}", file=sys.stderr)
+            print("error:", terminal.printable(f"{dataset.name}: {error}", "\n"), file=sys.stderr)
             readable = False
             continue
-        print(check)
+        print(terminal.printable(check, but="\n"))
         complete = complete and check.complete
     return 0 if complete and readable else 1 if readable else 2
 
@@ -374,7 +380,7 @@ def _parser() -> argparse.ArgumentParser:
     actions = data.add_subparsers(title="actions", metavar="ACTION", required=True)
     for name, text, function in (
         ("prepare", "download and unpack what may be downloaded", _data_prepare),
-        ("check", "compare the counts per class with the known ones", _data_check),
+        ("check", "decode all, name doubles, compare counts with known ones", _data_check),
     ):
         action = _command(actions, name, text, function)
         action.add_argument("names", metavar="NAMES", help="comma-separated names")

@@ -237,9 +237,13 @@ def _join(block: Unmeasured, parts: list[tuple[Numbers, dict[str, Any]]]) -> dic
 
 
 def _source(store: Store, entry: manifest.Entry) -> str:
-    """A digest of the records that the predictions of a cell are made from."""
+    """A digest of a cell and of the records that its predictions are made from.
+
+    Data that were handed in under two names share their records, but not their rows.
+    """
     keys = [*entry.fits, *([entry.calibration] if entry.calibration else [])]
-    return digest([(store.checksum(key), store.failure(key)) for key in keys])
+    records = [(store.checksum(key), store.failure(key)) for key in keys]
+    return digest([dataclasses.asdict(entry.origin), records])
 
 
 def _sources(sources: dict[Origin, str]) -> dict[Origin, str]:

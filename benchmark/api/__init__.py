@@ -8,7 +8,15 @@ command line can read plans and tables without it; a plug-in may import it at it
 
 from benchmark.api.arrays import BoolArray, FloatArray, Floats, IntArray, StrArray
 from benchmark.api.calibrator import Calibration, Calibrator, finite_logits, one_vs_rest
-from benchmark.api.dataset import PART_NAMES, PARTS, Archive, Dataset, Images, SimulatedDataset
+from benchmark.api.dataset import (
+    PART_NAMES,
+    PARTS,
+    Archive,
+    Dataset,
+    HandedInDataset,
+    Images,
+    SimulatedDataset,
+)
 from benchmark.api.errors import InputError, require
 from benchmark.api.method import Method, Recipe
 from benchmark.api.predictions import ORIGIN, BlockKey, Origin, Predictions, fold_scheme
@@ -27,6 +35,7 @@ __all__ = [
     "Dataset",
     "FloatArray",
     "Floats",
+    "HandedInDataset",
     "Images",
     "InputError",
     "IntArray",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +17,12 @@ from benchmark.api.errors import InputError, require
 
 PARTS = ("train", "calibration", "test")
 
-PART_NAMES = {part: part for part in PARTS} | dict.fromkeys(
-    ("val", "validation", "valid", "cal", "dev"), "calibration"
+PART_NAMES = (
+    {part: part for part in PARTS}
+    | dict.fromkeys(
+        ("val", "validation", "valid", "cal", "dev", "calib", "development"), "calibration"
+    )
+    | {"training": "train", "testing": "test"}
 )
 """What the parts are called elsewhere, in lower case, and which part that is."""
 
@@ -36,6 +42,7 @@ class Images:
         split: ``(n,)`` the official part of each image (``train``, ``calibration`` or ``test``),
             or None. Where no image is official calibration, it is cut from train.
         posterior: ``(n, classes)`` the true p(class | image), where it is known, or None.
+        notes: sentences on what was understood and left out: shown before a run and on its page.
     """
 
     inputs: tuple[Path, ...] | npt.NDArray[np.uint8]
@@ -45,12 +52,15 @@ class Images:
     groups: StrArray | None = None
     split: StrArray | None = None
     posterior: FloatArray | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that the columns fit together."""
         n = len(self.labels)
         require(n > 0, "no images: the data set is empty")
         require(len(self.classes) >= 2, f"{len(self.classes)} class: a classifier needs two")
+        if isinstance(self.inputs, np.ndarray):
+            _check_pixels(self.inputs)
         columns = {
             "images": self.inputs,
             "ids": self.ids,
@@ -75,6 +85,22 @@ class Images:
         if self.split is not None:
             unknown = sorted(set(self.split.tolist()) - set(PARTS))
             require(not unknown, f"unknown parts {unknown} in the official split; use {PARTS}")
+
+
+def _check_pixels(pixels: npt.NDArray[Any]) -> None:
+    """Other pixels than 0 to 255 could be meant in several ways, so nothing is converted."""
+    require(
+        pixels.ndim == 4 and pixels.shape[3] in (1, 3),
+        f"images of shape {pixels.shape}: (images, height, width, 1 or 3 channels) is expected",
+    )
+    if pixels.dtype != np.uint8:
+        low, high = (pixels.min(), pixels.max()) if pixels.size else (0, 0)
+        raise InputError(
+            f"images of type {pixels.dtype} with values from {low} to {high}: pixels are uint8, "
+            "0 to 255. Convert them as they are meant: values in 0-1 (or bool) by "
+            "np.rint(x * 255).astype(np.uint8), whole values in 0-255 by x.astype(np.uint8), "
+            "16 bits by (x // 257).astype(np.uint8)"
+        )
 
 
 @dataclass(frozen=True)
@@ -120,6 +146,11 @@ class Dataset:
     known_counts: Mapping[str, tuple[int, ...]] = field(default_factory=dict, hash=False)
     argument: str = ""
 
+    @property
+    def seed_name(self) -> str | None:
+        """From what its seeds derive: its name, or None for the content of the data."""
+        return self.name
+
     @abstractmethod
     def read(self, root: Path) -> Images:
         """Read the list of images under the data root, without decoding them.
@@ -128,6 +159,39 @@ class Dataset:
             InputError: the data are missing (naming what to get, where, and where to put it) or
                 not as expected.
         """
+
+
+@dataclass(frozen=True, kw_only=True)
+class HandedInDataset(Dataset):
+    """Images that somebody hands in: the argument is the path of a folder or a table.
+
+    It is called after the last parts of the path, or as ``[name=...]`` says. Without such a name
+    its seeds derive from the content of the data, so that what is moved or renamed keeps its fits.
+
+    Attributes:
+        on_duplicates: what is done with identical images: ``group`` (they are never divided
+            between parts), ``drop`` (one is kept; none if their labels differ), ``error`` or
+            ``ignore``.
+        named: whether the name was given.
+    """
+
+    on_duplicates: str = "group"
+    named: bool = False
+
+    def __post_init__(self) -> None:
+        """Check what can be checked at once."""
+        known = ("group", "drop", "error", "ignore")
+        if self.on_duplicates not in known:
+            raise InputError(f"on_duplicates={self.on_duplicates}: none of {', '.join(known)}")
+
+    @property
+    def seed_name(self) -> str | None:
+        """The name, if it was given."""
+        return self.name if self.named else None
+
+    def short(self, argument: str) -> str:
+        """What a path is called, however it is typed."""
+        return Path(os.path.abspath(Path(argument).expanduser())).name
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.api import PARTS, Archive, Dataset, Images, InputError, require
-from benchmark.data import Advance
+from benchmark.data import Advance, duplicates
 
 _NETWORK_ERRORS = (
     urllib.error.URLError,
@@ -34,6 +34,7 @@ _CHUNK_BYTES = 2**20
 _TIMEOUT_SECONDS = 60
 _ATTEMPTS = 5
 _FREE_BYTES = 2**30
+_SHOWN = 50
 _EXPANSION = 20
 """An archive may unpack to a gibibyte, or to this many times its size: images hardly shrink."""
 
@@ -48,6 +49,7 @@ class Check:
         counts: images of each class in each part; ``all`` for the whole set.
         problems: plain sentences on what is missing or too much; empty if all is well.
         published: whether there are published numbers to compare with.
+        notes: what was understood of the data, and which images occur more than once.
     """
 
     dataset: str
@@ -55,6 +57,7 @@ class Check:
     counts: Mapping[str, tuple[int, ...]]
     problems: tuple[str, ...]
     published: bool
+    notes: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -69,12 +72,21 @@ class Check:
         table = pd.concat([frame, frame.sum().rename("sum").to_frame().T]).to_string()
         verdict = "complete: the counts are as published"
         if not self.published:
-            verdict = "readable; there are no published counts to compare with"
-        return "\n".join([table, *(self.problems or [verdict])])
+            verdict = "readable, every image; there are no published counts to compare with"
+        notes = [f"note: {note}" for note in self.notes]
+        return "\n".join([table, *([] if self.problems else [verdict]), *notes, *self.problems])
 
 
-def check(dataset: Dataset, root: Path) -> Check:
+def check(
+    dataset: Dataset, root: Path, decode: bool = True, progress: Advance | None = None
+) -> Check:
     """Count the images of each class and compare with the published numbers.
+
+    Args:
+        dataset: to check.
+        root: folder of the data sets.
+        decode: whether to decode all images, and look for those that occur more than once.
+        progress: told how many images are decoded.
 
     Raises:
         InputError: the data are not there at all, or cannot be read.
@@ -93,11 +105,28 @@ def check(dataset: Dataset, root: Path) -> Check:
             for name, n, m in zip(images.classes, found, expected)
             if n != m
         ]
+    absent = []
     if isinstance(images.inputs, tuple):
         absent = [path for path in images.inputs if not path.is_file()]
         if absent:
             problems.append(f"{len(absent)} image files are missing, such as {absent[0]}")
-    return Check(dataset.name, images.classes, counts, tuple(problems), bool(dataset.known_counts))
+    notes = list(images.notes)
+    if images.split is not None:
+        notes.append("there is a split: the folds `official` use it, other folds mix its parts")
+    if decode:
+        wrong, kinds, near = duplicates.look(images, progress)
+        problems += [str(error) for error in wrong]
+        notes += kinds
+        if not wrong:
+            same = duplicates.identical(images)
+            notes += same.notes(_SHOWN) or ["no two images are identical"]
+            how = getattr(dataset, "on_duplicates", "ignore")
+            if same.sets and how == "error":
+                problems.append("there are identical images, which on_duplicates=error refuses")
+            if near is not None:
+                notes += duplicates.without(near, same).notes(_SHOWN)
+    published = bool(dataset.known_counts)
+    return Check(dataset.name, images.classes, counts, tuple(problems), published, tuple(notes))
 
 
 def prepare(dataset: Dataset, root: Path, progress: Advance | None = None) -> Check:
@@ -110,7 +139,7 @@ def prepare(dataset: Dataset, root: Path, progress: Advance | None = None) -> Ch
             or it is not complete.
     """
     try:
-        report = check(dataset, root)
+        report = check(dataset, root, decode=False)
         if report.complete:
             return report
         require(dataset.archive is not None, f"{report}\n{dataset.access}")
@@ -129,7 +158,7 @@ def prepare(dataset: Dataset, root: Path, progress: Advance | None = None) -> Ch
             f"cannot write to {folder} ({error.strerror or error}): what is there is kept, "
             "put that right and run again"
         ) from error
-    report = check(dataset, root)
+    report = check(dataset, root, decode=False)
     require(report.complete, f"{report}\n{file} was unpacked, but is not as published")
     file.unlink()
     return report

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from benchmark.api import Images, InputError, require
-from benchmark.data import Advance
+from benchmark.data import Advance, decode
 
 Pixels = npt.NDArray[np.uint8]
 LIMIT_BYTES = 50 * 2**30
@@ -34,7 +34,6 @@ IN_MEMORY_BYTES = 2**26
 """Up to here, an array of the wanted size is handed on as it is, without a cache file."""
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
-_GREY_MODES = ("1", "L", "LA")
 _BATCH = 256
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -65,7 +64,7 @@ def fingerprint(
         add("shape", str(images.inputs.shape).encode())
         add("pixels", np.ascontiguousarray(images.inputs).data)
     else:
-        add("files", "".join(_file_hashes(images.inputs, cache_dir, progress)).encode())
+        add("files", "".join(file_hashes(images.inputs, cache_dir, progress)).encode())
     return total.hexdigest()
 
 
@@ -129,31 +128,45 @@ def clear(cache_dir: Path) -> int:
 # --- the hashes of files -------------------------------------------------------------------
 
 
-def _file_hashes(
+def file_hashes(
     paths: Sequence[Path], cache_dir: Path | None, progress: Advance | None
 ) -> list[str]:
+    """The SHA-256 of the content of files, with a mark where their EXIF data turn them.
+
+    Raises:
+        InputError: files are missing, or are no images that can be used: all of them are named.
+    """
     memo: Path | None = None
     known: dict[str, Any] = {}
     if cache_dir is not None:
         names = "\0".join(str(path.absolute()) for path in paths)
-        memo = cache_dir / f"hashes-{hashlib.sha256(names.encode()).hexdigest()[:32]}.json"
+        memo = cache_dir / f"hashes-2-{hashlib.sha256(names.encode()).hexdigest()[:32]}.json"
         try:
             known = json.loads(memo.read_text())
         except (OSError, ValueError):
             known = {}
 
-    def examine(path: Path) -> tuple[str, list[Any]]:
+    def examine(path: Path) -> tuple[str, Any]:
+        entry: Any
         try:
             status = path.stat()
             seen = [status.st_size, status.st_mtime_ns]
             entry = known.get(str(path.absolute()), [])
             if entry[:2] != seen:
-                entry = [*seen, hashlib.sha256(path.read_bytes()).hexdigest()]
+                content = path.read_bytes()
+                turned = decode.header(path, content).turned
+                mark = "" if turned == 1 else f" turned {turned}"
+                entry = [*seen, hashlib.sha256(content).hexdigest() + mark]
         except OSError as error:
-            raise _unreadable(path, error) from error
+            entry = decode.unreadable(path, error)
+        except InputError as error:
+            entry = error
         return str(path.absolute()), entry
 
-    found = dict(_in_threads(examine, paths, progress))
+    found = dict(in_threads(examine, paths, progress))
+    problems = [entry for entry in found.values() if isinstance(entry, InputError)]
+    if problems:
+        raise decode.all_of(problems)
     if memo is not None and found != known:
         try:
             with _part(memo) as file:
@@ -162,6 +175,21 @@ def _file_hashes(
         except OSError as error:
             raise InputError(f"cannot write {memo} ({error.strerror}): free some space") from error
     return [str(found[str(path.absolute())][2]) for path in paths]
+
+
+def unreadable(images: tuple[Path, ...] | Pixels) -> list[InputError]:
+    """What is wrong with each image file that cannot be decoded."""
+    paths = () if isinstance(images, np.ndarray) else images
+    return [problem for problem in in_threads(_problem, paths) if problem is not None]
+
+
+def _problem(path: Path) -> InputError | None:
+    try:
+        decode.header(path)
+        with decode.decoded(path, "L"):
+            return None
+    except InputError as error:
+        return error
 
 
 # --- the cache -----------------------------------------------------------------------------
@@ -174,22 +202,22 @@ def _build(
         channels, shape = images.shape[3], (size or images.shape[1], size or images.shape[2])
         grey = channels == 1
     else:
-        headers = list(_in_threads(_header, images))
-        grey = all(mode in _GREY_MODES for mode, _ in headers)
+        headers = list(in_threads(decode.header, images))
+        grey = all(header.mode in decode.GREY_MODES for header in headers)
         channels, shape = (1 if grey else 3), (size, size)
         if size is None:
-            different = next((i for i, h in enumerate(headers) if h[1] != headers[0][1]), None)
+            different = next((i for i, h in enumerate(headers) if h.size != headers[0].size), None)
             require(
                 different is None,
                 f"the images differ in size ({images[0]} and {images[different or 0]}): "
                 "choose a size for all",
             )
-            shape = headers[0][1][::-1]
+            shape = headers[0].size[::-1]
 
     def read(image: Path | Pixels) -> Pixels:
         if isinstance(image, Path):
-            with _opened(image) as opened:
-                return _to_array(opened.convert("L" if grey else "RGB"), size)
+            with decode.decoded(image, "L" if grey else "RGB") as picture:
+                return _to_array(picture, size)
         return _to_array(Image.fromarray(image.squeeze(-1) if grey else image), size)
 
     layout = {"descr": "|u1", "fortran_order": False, "shape": (len(images), channels, *shape)}
@@ -202,9 +230,12 @@ def _build(
             header_bytes = file.tell()
             file.seek(0)
             checksum = hashlib.sha256(file.read(header_bytes))
-            for row in _in_threads(read, images, progress):
-                checksum.update(row.data)
-                file.write(row.data)
+            try:
+                for row in in_threads(read, images, progress):
+                    checksum.update(row.data)
+                    file.write(row.data)
+            except InputError as error:
+                raise decode.all_of(unreadable(images) or [error]) from error
             file.write(checksum.digest())
             _finish(file, path)
             cached = _open_checked(path, len(images))
@@ -322,25 +353,6 @@ def _remove(path: Path) -> int:
 # --- one image -----------------------------------------------------------------------------
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    try:
-        with Image.open(path) as image:
-            yield image
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise _unreadable(path, error) from error
-
-
-def _header(path: Path) -> tuple[str, tuple[int, int]]:
-    with _opened(path) as image:
-        mode, size = image.mode, image.size
-    require(
-        mode not in ("I", "F") and not mode.startswith("I;"),
-        f"{path} has more than 8 bits a channel (mode {mode}): convert it to 8 bits",
-    )
-    return mode, size
-
-
 def _to_array(image: Image.Image, size: int | None) -> Pixels:
     """As ``(channels, height, width)``, resized to a square unless ``size`` is None."""
     from torchvision.transforms import InterpolationMode  # it loads torch
@@ -351,13 +363,7 @@ def _to_array(image: Image.Image, size: int | None) -> Pixels:
     return np.ascontiguousarray(functional.pil_to_tensor(image).numpy())
 
 
-def _unreadable(path: Path, error: Exception) -> InputError:
-    if isinstance(error, FileNotFoundError):
-        return InputError(f"the image {path} is missing: put it back, or take it off the list")
-    return InputError(f"the image {path} cannot be read ({error}): replace it")
-
-
-def _in_threads(
+def in_threads(
     work: Callable[[_Item], _Result], items: Iterable[_Item], progress: Advance | None = None
 ) -> Iterator[_Result]:
     """The results in order, a batch at a time so that few of them wait in memory.

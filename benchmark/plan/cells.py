@@ -31,11 +31,12 @@ class Task:
 
     Attributes:
         preset: the preset's name, for the tables.
-        dataset: name of the data set; seeds derive from it.
+        dataset: name of the data set, for the tables.
         data: fingerprint of its images, labels and groups.
         settings: how networks are trained.
         fold: one fold, an independent draw, or the official split.
         seed: number of the seed.
+        seed_name: from what seeds derive, and by what a fit is addressed; the name by default.
     """
 
     preset: str
@@ -44,10 +45,11 @@ class Task:
     settings: Settings
     fold: str
     seed: int
+    seed_name: str = ""
 
     def derive(self, *names: object) -> int:
         """A seed for a purpose at this replicate, the same for every method."""
-        return derive(self.dataset, self.fold, self.seed, *names)
+        return derive(self.seed_name or self.dataset, self.fold, self.seed, *names)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +94,7 @@ class Fit:
     def _where(self) -> dict[str, Any]:
         return {
             "format": FORMAT,
-            "dataset": self.task.dataset,
+            "dataset": self.task.seed_name or self.task.dataset,
             "data": self.task.data,
             "fold": self.task.fold,
             "seed": self.task.seed,

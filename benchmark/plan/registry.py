@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from benchmark.api import Calibrator, Dataset, InputError, Method, Recipe, require
+from benchmark.api import Calibrator, Dataset, HandedInDataset, InputError, Method, Recipe, require
 from benchmark.api.plugins import cached, entries, unique
 from benchmark.plan.presets import PRESETS, Preset
 
@@ -83,7 +83,10 @@ def select_datasets(text: str) -> list[Dataset]:
         if family is not None:
             argument = typed[len(family.name) :]
             require(bool(argument), f"{word!r}: say which, as in {family.name}NAME")
-            found = [dataclasses.replace(family, name=typed, argument=argument)]
+            own: dict[str, Any] = {}
+            if isinstance(family, HandedInDataset):
+                typed, own = family.name + family.short(argument), {"named": "name" in parameters}
+            found = [dataclasses.replace(family, name=typed, argument=argument, **own)]
         else:
             plain = {n: d for n, d in datasets().items() if n[-1] not in ":/"}
             if typed != "all" and not any(c in typed for c in "*?"):

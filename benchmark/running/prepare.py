@@ -98,6 +98,7 @@ def prepare(request: Request) -> Work:
                     settings=settings,
                     fold=cut.fold,
                     seed=cut.seed,
+                    seed_name=dataset.seed_name or cut.fingerprint,
                 )
                 sources[task] = Source(cut, *_shape(cut.images, settings), file)
                 tasks.setdefault(preset.name, []).append(task)

@@ -39,6 +39,14 @@ def test_the_default_plan_has_23_fits_a_replicate():
     assert len(fits(ALL)) == 23 * 3
 
 
+def test_a_fit_is_addressed_and_seeded_by_the_name_for_seeds():
+    here, there = (dataclasses.replace(task(), dataset=n, seed_name="s") for n in ("one", "two"))
+    recipe = registry.select_methods("cross-entropy")[0].recipe
+    assert Fit(task=here, recipe=recipe).key == Fit(task=there, recipe=recipe).key
+    assert here.derive("order") == there.derive("order") == derive("s", "1/3", 0, "order")
+    assert task().derive("order") == derive("digits", "1/3", 0, "order")
+
+
 def test_temperature_scaling_adds_no_fit():
     assert fits("cross-entropy,temperature-scaling") == fits("cross-entropy")
     assert fits("all,all+temperature") == fits("all")
