@@ -74,6 +74,15 @@ def test_convnext_heads_have_their_own_norm():
     assert not torch.allclose(before[:, 1], after[:, 1])
 
 
+@pytest.mark.parametrize("backbone", ["small", "resnet10t"])
+def test_weights_lie_in_memory_as_torch_lays_them(backbone):
+    # The strides of a weight of one channel choose the kernel, and so the last digits.
+    net = network(backbone)
+    strides = {name: tensor.stride() for name, tensor in net.state_dict().items()}
+    net.to(memory_format=torch.contiguous_format).to(memory_format=torch.channels_last)
+    assert {name: tensor.stride() for name, tensor in net.state_dict().items()} == strides
+
+
 def test_grey_images_reach_a_timm_backbone_as_three_channels():
     net = network("resnet10t").eval()
     grey = images("resnet10t")[:, :1]
