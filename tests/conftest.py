@@ -16,3 +16,9 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no shared data: {folder} is missing (CALIBRATION_SHARED_DATA names it)")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Output goes to no terminal, of no width; pytest-xdist pretends that it does."""
+    monkeypatch.delenv("COLUMNS", raising=False)
