@@ -9,6 +9,7 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -192,10 +193,31 @@ def flop_counter() -> FlopCounterMode:
     """Torch's counter of floating-point operations.
 
     By itself it takes the backward pass of a grouped convolution for that of a full one: for a
-    depthwise one, too many by a factor of its channels.
+    depthwise one, too many by a factor of its channels. Up to torch 2.13 it counts nothing of
+    attention on the CPU.
     """
-    backward = torch.ops.aten.convolution_backward
-    return FlopCounterMode(display=False, custom_mapping={backward: _convolution_backward})
+    aten = torch.ops.aten
+    mapping = {
+        aten.convolution_backward: _convolution_backward,
+        aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+        aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+    }
+    return FlopCounterMode(display=False, custom_mapping=mapping)
+
+
+def _attention(
+    query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: Any, **__: Any
+) -> int:
+    """Two products of matrices: of queries with keys, and of the result with values."""
+    return 2 * math.prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+
+
+def _attention_backward(
+    _: Sequence[int], query: Sequence[int], key: Sequence[int], value: Sequence[int],
+    *__: Any, **___: Any,
+) -> int:  # fmt: skip
+    """Five products: the first is made again, and both have two gradients."""
+    return 2 * math.prod(query[:-1]) * key[-2] * (3 * query[-1] + 2 * value[-1])
 
 
 def _convolution_backward(
@@ -208,41 +230,50 @@ def _convolution_backward(
     return forward * sum(map(bool, wanted[:2]))
 
 
+def flops(work: Callable[[], object]) -> float:
+    """Floating-point operations of some work."""
+    with flop_counter() as counter:
+        work()
+    return float(counter.get_total_flops())
+
+
 def size(network: Network, batches: Batches, index: IntArray, passes: int) -> dict[str, float]:
     """Parameters, and floating-point operations to predict one image."""
     network.eval()
-    with flop_counter() as counter, torch.inference_mode():
-        batch_views(network, batches, index[:1], passes)
-    return {
-        "parameters": float(sum(p.numel() for p in network.parameters())),
-        "predict_flops_per_image": float(counter.get_total_flops()),
-    }
+    numbers = float(sum(p.numel() for p in network.parameters()))
+    # Not in inference mode: there the counter fails on modules that are called with parameters.
+    counted = measured(
+        "predict_flops_per_image",
+        lambda: flops(lambda: batch_views(network, batches, index[:1], passes)),
+    )
+    return {"parameters": numbers, **counted}
 
 
 def declared_costs(network: Network, batches: Batches, index: IntArray) -> dict[str, float]:
-    """Costs that plug-ins declare and measure themselves.
+    """Costs that plug-ins declare and measure themselves; what fails is absent.
 
     Args:
         network: trained.
         batches: where the images come from.
         index: ``(n,)`` the test images.
-
-    Returns:
-        The value of each by name. One that fails is no reason to lose a fit: it is absent, and a
-        line is logged.
     """
-    measured = {}
+    values: dict[str, float] = {}
     for name, declared in costs().items():
-        if declared.measure is None:
-            continue
-        try:
-            value = float(declared.measure(network, batches, index))
-            if not math.isfinite(value):
-                raise ValueError(f"it is {value}")
-            measured[name] = value
-        except Exception as error:  # a plug-in's own
-            _log.warning("cost %s is left out: %s: %s", name, type(error).__name__, error)
-    return measured
+        if declared.measure is not None:
+            values |= measured(name, partial(declared.measure, network, batches, index))
+    return values
+
+
+def measured(name: str, measure: Callable[[], float]) -> dict[str, float]:
+    """A cost by its name, or nothing: one that fails is no reason to lose a fit, and is logged."""
+    try:
+        value = float(measure())
+        if not math.isfinite(value):
+            raise ValueError(f"it is {value}")
+    except Exception as error:  # a plug-in's own, or the counter's
+        _log.warning("cost %s is left out: %s: %s", name, type(error).__name__, error)
+        return {}
+    return {name: value}
 
 
 def hardware(device: torch.device) -> str:

@@ -74,7 +74,7 @@ def _record(item: WorkItem, material: Material, device: torch.device) -> FitReco
         "train_images_per_second": trained / stopwatch.seconds,
         "warm_up_seconds": warming.seconds,
         "decode_seconds": item.decode_seconds,
-        "train_flops_per_image": step.flops_per_image,
+        **step.costs,
     }
     if stopwatch.joules and item.fits_at_once == 1:  # counted for the whole device
         costs["train_energy_joules"] = stopwatch.joules

@@ -1,4 +1,4 @@
-"""Initial weights of further heads, drawn without making a network around each of them.
+"""Initial weights: of further heads, drawn without a network around each of them; of a file.
 
 Head m's classifier is, to the bit, what the making of a whole network with m's seed would give it:
 what other layers draw before it moves torch's generator. So all that the first network drew is
@@ -8,14 +8,20 @@ noted, and drawn again from another seed; numbers of other layers are dropped at
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from benchmark.api import InputError, require
 
 
 class Initialisation(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -110,3 +116,117 @@ def _step(
         return operation(parameters[place].as_strided(*layout, offset), *others, **options)
 
     return repeat
+
+
+def load(model: Any, file: Path) -> None:
+    """Load local weights into a timm model, leaving its classifier as initialised.
+
+    Names are timm's, perhaps behind a prefix; or those of another source that timm's own filter
+    of the architecture translates, which also resizes position tables; or any others, if order,
+    shapes, layers and the last part of each name agree.
+
+    Raises:
+        InputError: they do not fit, or in more than one way.
+    """
+    loaded = read_weights(file)
+    own = model.state_dict()
+    classifier = model.get_classifier()
+    places = {name for name, module in model.named_modules() if module is classifier}
+    needed = {n: t for n, t in own.items() if n.rpartition(".")[0] not in places}
+    first = next(iter(needed))
+    prefixes = [n.removesuffix(first) for n in loaded if n == first or n.endswith(f".{first}")]
+    whole = [p for p in prefixes if all(p + name in loaded for name in needed)]
+    if len(whole) > 1 and "" not in whole:
+        raise InputError(
+            f"the weights in {file} hold more than one network, behind the prefixes "
+            f"{' and '.join(repr(prefix) for prefix in whole)}: save the one that is meant"
+        )
+    prefix = "" if "" in whole else whole[0] if whole else _shared_prefix(list(loaded))
+    named = {n.removeprefix(prefix): t for n, t in loaded.items() if n.startswith(prefix)}
+    problem = _misfit(named, needed)
+    if problem:
+        named = _translated(named, model)
+    if problem and _misfit(named, needed):
+        named, by_order = _ordered(loaded, own, needed)
+        problem = f"{problem}; by order: {by_order}" if by_order else _misfit(named, needed)
+        if problem:
+            raise InputError(f"the weights in {file} do not fit the backbone: {problem}")
+    model.load_state_dict({name: named[name] for name in needed}, strict=False)
+
+
+def _shared_prefix(names: list[str]) -> str:
+    """What all names begin with, up to a dot."""
+    pairs = takewhile(lambda pair: pair[0] == pair[1], zip(min(names), max(names)))
+    common = "".join(letter for letter, _ in pairs)
+    return common[: common.rfind(".") + 1]
+
+
+def _misfit(given: Mapping[str, Tensor], needed: Mapping[str, Tensor]) -> str:
+    """The first tensor that is missing or has another shape, in words; empty if all fit."""
+    for name, tensor in needed.items():
+        shape = tuple(given[name].shape) if name in given else None
+        if shape != tuple(tensor.shape):
+            what = "is missing" if shape is None else f"has the shape {shape}"
+            return f"{name} {what}, {tuple(tensor.shape)} is needed"
+    return ""
+
+
+def _translated(state: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
+    """As timm's filter of the architecture makes it of weights from elsewhere."""
+    translate = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+    try:
+        return dict(translate(dict(state), model)) if translate else {}
+    except Exception:  # it expects weights of certain sources, and these are of none
+        return {}
+
+
+def _ordered(
+    loaded: Mapping[str, Tensor], own: Mapping[str, Tensor], needed: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], str]:
+    """The tensors under the model's names, matched by order, and the first that disagrees.
+
+    As many tensors; each of the shape and with the last part of the name (weight, bias, ...) that
+    is needed; and those of one layer again in one layer.
+    """
+    if len(loaded) != len(own):
+        return {}, f"there are {len(loaded)} tensors, {len(own)} are needed"
+    layers: dict[str, str] = {}
+    for (name, tensor), (theirs, given) in zip(own.items(), loaded.items()):
+        layer, _, last = name.rpartition(".")
+        other, _, their_last = theirs.rpartition(".")
+        fits = last == their_last and layers.setdefault(layer, other) == other
+        if not fits or (name in needed and given.shape != tensor.shape):
+            shapes = f"{tuple(given.shape)} for {tuple(tensor.shape)}"
+            return {}, f"{theirs} stands where {name} is needed ({shapes})"
+    if len(set(layers.values())) < len(layers):
+        return {}, "one layer of the file stands for several"
+    return dict(zip(own, loaded.values())), ""
+
+
+def read_weights(file: Path) -> Mapping[str, Tensor]:
+    """A state dict from a ``.safetensors`` file or one saved by torch (weights only).
+
+    Raises:
+        InputError: no such file, or nothing of the kind in it.
+    """
+    require(file.is_file(), f"weights {file}: there is no such file")
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state: object = load_file(os.fspath(file))
+        else:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # each format fails in its own way
+        raise InputError(f"weights {file}: not a state dict ({first_line(error)})") from error
+    for wrapper in ("state_dict", "model"):
+        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
+            state = state[wrapper]
+    if not isinstance(state, Mapping) or not all(isinstance(t, Tensor) for t in state.values()):
+        raise InputError(f"weights {file}: not a state dict of tensors")
+    return state
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or its kind where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

