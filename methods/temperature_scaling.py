@@ -3,33 +3,69 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax
 
-from benchmark.api import Calibration, Calibrator, FloatArray, IntArray, Method, finite_logits
+from benchmark.api import (
+    Calibration,
+    Calibrator,
+    FloatArray,
+    IntArray,
+    Method,
+    finite_logits,
+    inverse_temperature,
+    standard_error,
+)
 
-LOWEST, HIGHEST = np.log(0.01), np.log(10_000)  # separable logits want 0, useless ones infinity
+BOUNDS = (1e-9, 1e9)  # of 1 / T: separable logits want infinity, useless ones 0
+UNDETERMINED, PSEUDO_IMAGES = 0.5, 5  # a standard error of T above half of T; what then holds it
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """The fitted map."""
+
+    scale: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """What was fitted."""
+        return {"temperature": 1 / self.scale}
+
+    def __call__(self, new: FloatArray) -> FloatArray:
+        """Divide by the temperature."""
+        scaled: FloatArray = log_softmax(finite_logits(new) * self.scale, 1)
+        return scaled
 
 
 @dataclass(frozen=True, kw_only=True)
 class Temperature(Calibrator):
-    """The temperature from 0.01 to 10 000 with the least NLL on the calibration part."""
+    """The temperature with the least NLL on the calibration part.
+
+    Where that part does not determine it (all images are right, say, so that T would be 0), five
+    pseudo-images, whose classes follow the predictions as they are, keep it near 1.
+    """
 
     def fit(self, log_probs: FloatArray, labels: IntArray) -> Calibration:
-        """Find the root of the NLL's slope: the NLL is convex in 1 / temperature."""
+        """Newton's method, to full convergence: the NLL is convex in 1 / T."""
         # Not netcal's: that returns its input for float32, and T < 0 for worse than chance.
-        logits = finite_logits(log_probs)
-        above_true = logits - np.take_along_axis(logits, labels[:, None], 1)
-
-        def slope(log_temperature: float) -> float:
-            probs = softmax(logits / np.exp(log_temperature), 1)
-            return float((probs * above_true).sum(1).mean())
-
-        if slope(LOWEST) <= 0 or slope(HIGHEST) >= 0:
-            best = LOWEST if slope(LOWEST) <= 0 else HIGHEST
-        else:
-            best = brentq(slope, LOWEST, HIGHEST, xtol=1e-12)
-        return lambda new: log_softmax(finite_logits(new) / np.exp(best), 1)
+        logits, notes = finite_logits(log_probs), []
+        scale = inverse_temperature(logits, labels, bounds=BOUNDS, tolerance=1e-15)
+        constant = np.ptp(logits, axis=1).max() <= 1e-12
+        if constant:
+            notes.append("each image's logits are equal, every temperature gives the same: 1")
+        elif scale > 1 and standard_error(logits, labels, scale) > UNDETERMINED:
+            scale = inverse_temperature(
+                logits, labels, bounds=BOUNDS, tolerance=1e-15, pseudo_images=PSEUDO_IMAGES
+            )
+            notes.append(
+                "the calibration part has too few errors to determine the temperature: "
+                f"{PSEUDO_IMAGES} pseudo-images that follow the predictions as they are keep it "
+                "near 1"
+            )
+        if not 1.001 * BOUNDS[0] < scale < 0.999 * BOUNDS[1]:
+            notes.append(f"the temperature ends at its bound, {1 / scale:.3g}")
+        return Scaled(scale, tuple(notes))
 
 
 _PAPER = "Guo et al., On Calibration of Modern Neural Networks, https://arxiv.org/abs/1706.04599"

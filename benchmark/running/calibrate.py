@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from benchmark import api
 from benchmark.plan.cells import Cell
 from benchmark.results.members import mean_over_members
 from benchmark.results.records import CalibrationRecord
@@ -37,10 +38,10 @@ def calibrate(cells: Sequence[Cell], store: Store, force: bool) -> None:
             continue
         labels = records[0].calibration.labels
         started = time.perf_counter()
-        apply = cell.calibrator.fit(fitted_on, labels)
+        calibrated, _ = api.calibrate(cell.calibrator, fitted_on, labels, test)
         seconds = time.perf_counter() - started
         record = CalibrationRecord(
-            log_probs=apply(test).astype(np.float32),
+            log_probs=calibrated.astype(np.float32),
             calibrator=cell.calibrator.name,
             fits=tuple(fit.key for fit in cell.fits),
             source=source,
