@@ -193,6 +193,8 @@ def _log_probs(given: PartColumns, said: list[str]) -> Floats:
     _refuse(given, Named(name, values), bad, f"is not {what}; {remedy}", "g")
     probs = values if kind == "probs" else np.exp(values)
     words, tolerance = rounding(probs)
+    if kind == "log_probs" and not words:
+        words, tolerance = rounding(values, logarithms=True)
     total = sums(probs)
     far = np.abs(total - 1) > tolerance
     if far.any():
@@ -242,7 +244,8 @@ def _labels(
     if text:
         for naming in given.namings:
             index = {c: i for i, c in enumerate(naming)}
-            if set(labels.tolist()) <= set(index):
+            numbers_alone = all(_number(c) is not None for c in naming)  # then by value, below
+            if not numbers_alone and set(labels.tolist()) <= set(index):
                 said.append(f"{name}: matched to classes by name")
                 return np.array([index[label] for label in labels.tolist()])
         labels = _label_numbers(given, labels)
@@ -258,7 +261,10 @@ def _labels(
             continue
         if set(numbers.tolist()) <= set(values):
             said.append(f"{name}: matched to classes by number")
-            return np.array([values[label] for label in numbers.tolist()])
+            matched = np.array([values[label] for label in numbers.tolist()])
+            if list(values) != list(range(width)):  # else its name and its place are the same
+                _agrees(given, numbers.astype(np.int64), log_probs, matched)
+            return matched
         usual = sorted(values) == list(range(width))
         if not usual and (text or given.lines is not None):
             why = f"has no column; the columns are of the classes {', '.join(naming)}"
@@ -290,26 +296,39 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _agrees(given: PartColumns, places: IntArray, log_probs: Floats) -> None:
-    """Refuse places of columns where another way to count agrees better with the predictions."""
+def _agrees(
+    given: PartColumns, numbers: IntArray, log_probs: Floats, matched: IntArray | None = None
+) -> None:
+    """Refuse a reading of numbers where another one agrees better with the predictions.
+
+    Args:
+        given: the part.
+        numbers: the labels.
+        log_probs: the predictions.
+        matched: the labels' classes, where their names are numbers; else the numbers are places.
+    """
     width, predicted = log_probs.shape[1], log_probs.argmax(1)
-    hits = (places == predicted).mean()
-    others = {}
-    if len(set(places.tolist())) == 1:
+    if len(set(numbers.tolist())) == 1:
         return
-    if places.min() >= 1:  # a class may be absent, the first or the last
-        others["1"] = (places - 1 == predicted).mean()
+    places = "the places of columns, from 0"
+    readings = {} if matched is None else {"the names of the classes": matched}
+    if numbers.min() >= 0 and numbers.max() < width:
+        readings[places] = numbers
+    if numbers.min() >= 1 and numbers.max() <= width and (matched is None or given.lines is None):
+        readings["the places of columns, from 1"] = numbers - 1
+    shares = {what: float((read == predicted).mean()) for what, read in readings.items()}
     if given.lines is not None and given.namings and _number(given.namings[0][0]) is None:
         pairs = np.zeros((width, width))
-        np.add.at(pairs, (places, predicted), 1)
-        best = pairs[linear_sum_assignment(pairs, maximize=True)].sum() / len(places)
-        others["another order of the names"] = best
-    for what, share in others.items():
-        if share > hits + 1e-9:
+        np.add.at(pairs, (numbers, predicted), 1)
+        best = pairs[linear_sum_assignment(pairs, maximize=True)].sum() / len(numbers)
+        shares["the names in another order"] = float(best)
+    [first, *others] = shares.items()
+    for what, share in others:
+        if share > first[1] + 1e-9:
             raise InputError(
-                f"{given.labels.name}: whole numbers that may count columns from 0 (then "
-                f"{100 * hits:.3g} % of predictions are right) or from {what} ({100 * share:.3g} "
-                "%): say which, with classes, or with names as labels"
+                f"{given.labels.name}: numbers that may be {first[0]} (then "
+                f"{100 * first[1]:.3g} % of the predictions are right), or {what} "
+                f"({100 * share:.3g} %): say which, with classes, or with names as labels"
             )
 
 

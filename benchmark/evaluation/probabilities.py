@@ -31,18 +31,20 @@ class Rounding(NamedTuple):
     tolerance: float
 
 
-def rounding(probs: Floats) -> Rounding:
-    """How probabilities were rounded, ``(n, classes)``, and their sums with them."""
-    classes = probs.shape[1]
+def rounding(values: Floats, logarithms: bool = False) -> Rounding:
+    """How probabilities, or their logarithms, were rounded, and the sums of ``(n, classes)``."""
+    classes, finite = values.shape[1], values[np.isfinite(values)]
     for decimals in DECIMALS:
-        scaled = probs * 10.0**decimals
-        if np.abs(scaled - np.rint(scaled)).max() < 1e-6:
-            tolerance = max(TOLERANCE, classes * 0.5 * 10.0**-decimals)
-            return Rounding(f"rounded to {decimals} decimals", tolerance * (1 + 1e-9))
+        scaled = finite * 10.0**decimals
+        if np.abs(scaled - np.rint(scaled)).max(initial=0) < 1e-4:
+            # An error of a logarithm is one relative to the probability, and these sum to one.
+            each = 0.5 * 10.0**-decimals * (1 if logarithms else classes)
+            return Rounding(f"rounded to {decimals} decimals", max(TOLERANCE, each) * (1 + 1e-9))
     with np.errstate(over="ignore"):
-        half = probs.astype(np.float16).astype(np.float64)
-    if np.array_equal(half, probs):
-        return Rounding("of half precision", 4 * HALF + classes * 2.0**-25)
+        half = finite.astype(np.float16).astype(np.float64)
+    if np.array_equal(half, finite):
+        spread = 1 + np.log(classes) if logarithms else 1
+        return Rounding("of half precision", float(4 * HALF * spread + classes * 2.0**-25))
     return Rounding("", TOLERANCE)
 
 

@@ -24,7 +24,7 @@ BINARY = {"accuracy": 0.9167, "nll": 0.2515}
 THREE = {"accuracy": 0.8625, "nll": 0.3935}
 VOTES = {"aurc": 0.001308, "auc": 0.998200}
 RIGHT: dict[str, tuple[dict[str, float], tuple[str, ...]]] = {
-    "columns_prob1_prob0.csv": (BINARY, ("prob0, prob1", "by name")),
+    "columns_prob1_prob0.csv": (BINARY, ("prob0, prob1", "by number")),
     "column_seed_0_first.csv": (BINARY, ("cat, dog", "not read: seed")),
     "classes_1_0_int_labels.npz": (BINARY, ("classes 1, 0 from classes", "by number")),
     "unnamed_0.csv": (BINARY, ("not read: Unnamed: 0",)),
@@ -196,7 +196,9 @@ def test_rounded_probabilities_of_any_number_of_classes(classes: int, form: str)
 def test_labels_from_one_are_not_taken_for_labels_from_zero(tmp_path: Path) -> None:
     kept = LABELS < 2  # the last class has no image
     probs, labels = PROBS[kept], LABELS[kept] + 1
-    with pytest.raises(InputError, match=r"count columns from 0 .* or from 1 .* say which"):
+    with pytest.raises(
+        InputError, match=r"may be the places of columns, from 0 .* from 1 .* say which"
+    ):
         evaluate(probs=probs, labels=labels)
     with pytest.raises(InputError, match="if they count from 1, say so with classes"):
         evaluate(probs=PROBS, labels=LABELS + 1)
@@ -219,7 +221,7 @@ def test_whole_numbers_beside_names(tmp_path: Path) -> None:
     turned = {"label": LABELS} | dict(zip(("dog", "cat", "owl"), PROBS.T))
     with pytest.raises(InputError, match="whole numbers beside columns that are named dog, cat"):
         evaluate(table(tmp_path / "b.csv", turned))
-    with pytest.raises(InputError, match="another order of the names"):
+    with pytest.raises(InputError, match="or the names in another order"):
         evaluate(table(tmp_path / "c.csv", {"label": (LABELS + 1) % 3} | named))
 
 
