@@ -5,37 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import log_softmax
 
-from benchmark.api import (
-    Calibration,
-    Calibrator,
-    FloatArray,
-    IntArray,
-    Method,
-    finite_logits,
-    inverse_temperature,
-    standard_error,
-)
+from benchmark import api
+from benchmark.api import Calibrator, FloatArray, IntArray, Method, finite_logits
 
 BOUNDS = (1e-9, 1e9)  # of 1 / T: separable logits want infinity, useless ones 0
 UNDETERMINED, PSEUDO_IMAGES = 0.5, 5  # a standard error of T above half of T; what then holds it
-
-
-@dataclass(frozen=True)
-class Scaled:
-    """The fitted map."""
-
-    scale: float
-    notes: tuple[str, ...] = ()
-
-    @property
-    def parameters(self) -> dict[str, float]:
-        """What was fitted."""
-        return {"temperature": 1 / self.scale}
-
-    def __call__(self, new: FloatArray) -> FloatArray:
-        """Divide by the temperature."""
-        scaled: FloatArray = log_softmax(finite_logits(new) * self.scale, 1)
-        return scaled
+EQUAL = "each image's logits are equal, every temperature gives the same: 1"
+FEW = "the calibration part has too few errors to determine the temperature: "
+FEW += f"{PSEUDO_IMAGES} pseudo-images that follow the predictions as they are keep it near 1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,30 +23,27 @@ class Temperature(Calibrator):
     pseudo-images, whose classes follow the predictions as they are, keep it near 1.
     """
 
-    def fit(self, log_probs: FloatArray, labels: IntArray) -> Calibration:
+    def fit(self, log_probs: FloatArray, labels: IntArray) -> api.Fitted:
         """Newton's method, to full convergence: the NLL is convex in 1 / T."""
         # Not netcal's: that returns its input for float32, and T < 0 for worse than chance.
         logits, notes = finite_logits(log_probs), []
-        scale = inverse_temperature(logits, labels, bounds=BOUNDS, tolerance=1e-15)
-        constant = np.ptp(logits, axis=1).max() <= 1e-12
-        if constant:
-            notes.append("each image's logits are equal, every temperature gives the same: 1")
-        elif scale > 1 and standard_error(logits, labels, scale) > UNDETERMINED:
-            scale = inverse_temperature(
+        scale = api.inverse_temperature(logits, labels, bounds=BOUNDS, tolerance=1e-15)
+        if np.ptp(logits, axis=1).max() <= 1e-12:
+            notes.append(EQUAL)
+        elif scale > 1 and api.standard_error(logits, labels, scale) > UNDETERMINED:
+            notes.append(FEW)
+            scale = api.inverse_temperature(
                 logits, labels, bounds=BOUNDS, tolerance=1e-15, pseudo_images=PSEUDO_IMAGES
-            )
-            notes.append(
-                "the calibration part has too few errors to determine the temperature: "
-                f"{PSEUDO_IMAGES} pseudo-images that follow the predictions as they are keep it "
-                "near 1"
             )
         if not 1.001 * BOUNDS[0] < scale < 0.999 * BOUNDS[1]:
             notes.append(f"the temperature ends at its bound, {1 / scale:.3g}")
-        return Scaled(scale, tuple(notes))
+        parameters = {"temperature": 1 / scale}
+        return api.Fitted(lambda n: log_softmax(finite_logits(n) * scale, 1), parameters, (*notes,))
 
 
 _PAPER = "Guo et al., On Calibration of Modern Neural Networks, https://arxiv.org/abs/1706.04599"
 _TEXT = "The logits divided by one number that is fitted on the calibration part."
-_NAME = "temperature"
-CALIBRATORS = (Temperature(name=_NAME, summary=_TEXT, paper=_PAPER),)
-METHODS = (Method(name="temperature-scaling", summary=_TEXT, paper=_PAPER, calibrator=_NAME),)
+CALIBRATORS = (Temperature(name="temperature", summary=_TEXT, paper=_PAPER),)
+METHODS = (
+    Method(name="temperature-scaling", summary=_TEXT, paper=_PAPER, calibrator="temperature"),
+)

@@ -25,3 +25,9 @@ def shared_cases(shared_data: Path) -> Path:
     if not folder.is_dir():
         pytest.skip(f"no cases: {folder} is missing")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Output goes to no terminal, of no width; pytest-xdist pretends that it does."""
+    monkeypatch.delenv("COLUMNS", raising=False)

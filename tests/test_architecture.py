@@ -1,9 +1,11 @@
-"""Who may import whom, and what the repository says of itself."""
+"""Who may import whom, which words there are, and what the repository says of itself."""
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,10 @@ from benchmark.plan import registry
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PLUGINS = sorted([*REPOSITORY.glob("methods/*.py"), *REPOSITORY.glob("datasets/*.py")])
-PURE = ("api", "plan", "measures", "results", "statistics", "report", "guard")
+PACKAGE = REPOSITORY / "benchmark"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+ARCHITECTURE = (REPOSITORY / "docs" / "architecture.md").read_text()
+PURE = ("api", "plan", "measures", "results", "statistics", "report", "evaluation", "guard")
 
 
 def imports(path):
@@ -25,6 +30,76 @@ def imports(path):
         elif isinstance(node, ast.ImportFrom):
             found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
     return found
+
+
+def room(path):
+    """The sub-package of a module; the modules at the top are ``face``."""
+    inside = path.relative_to(PACKAGE).parts
+    return inside[0] if len(inside) > 1 else "face"
+
+
+ROOMS = sorted({room(path) for path in SOURCES} - {"face"})
+
+
+def room_imports():
+    """For each room the rooms that its modules import."""
+    found = defaultdict(set)
+    for path in SOURCES:
+        for name in imports(path):
+            parts = name.split(".")
+            if parts[0] == "benchmark" and len(parts) > 1:
+                found[room(path)].add(parts[1] if parts[1] in ROOMS else "face")
+    return {name: found[name] - {name} for name in ROOMS}
+
+
+def drawn():
+    """What the table in docs/architecture.md says: each room, and whom it imports."""
+    rows = re.findall(r"^\| `(\w+)` \|[^|]*\|([^|]*)\|$", ARCHITECTURE, re.MULTILINE)
+    return {name: set(re.findall(r"`(\w+)`", others)) for name, others in rows}
+
+
+def test_the_drawing_shows_who_imports_whom():
+    # `face` are the modules at the top: the mounts of plug-ins and the package's version.
+    assert drawn() == room_imports()
+
+
+def test_nobody_imports_upwards():
+    """The rooms of the table stand from the bottom up."""
+    below = set()
+    for name, others in drawn().items():
+        assert others <= below | {"face"}, name
+        below.add(name)
+
+
+def test_the_command_line_is_imported_by_nobody():
+    for path in SOURCES:
+        if path.name != "__main__.py":
+            assert "benchmark.cli" not in imports(path), path
+
+
+def test_rooms_are_small_and_say_what_they_are_for():
+    for name in ROOMS:
+        modules = [p for p in (PACKAGE / name).glob("*.py") if p.stem != "__init__"]
+        assert len(modules) <= 10, name
+        assert ast.get_docstring(ast.parse((PACKAGE / name / "__init__.py").read_text())), name
+
+
+def test_no_class_name_occurs_twice():
+    names = Counter(
+        node.name
+        for path in [*SOURCES, *PLUGINS]
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+    )
+    assert not [name for name, count in names.items() if count > 1]
+
+
+def test_every_word_of_the_glossary_is_there():
+    places = re.findall(r"`(benchmark\.[\w.]+)`", (REPOSITORY / "docs" / "glossary.md").read_text())
+    assert len(places) > 30
+    for place in places:
+        module, _, name = place.rpartition(".")
+        assert hasattr(importlib.import_module(module), name), place
 
 
 @pytest.mark.parametrize("path", PLUGINS, ids=lambda path: path.stem)
@@ -41,14 +116,6 @@ def test_plugins_are_short(path):
 
 DECLARES = ("cli.py", "guard/matrix.py", "plan/presets.py")
 """Files whose data or help may name plug-ins: defaults, examples, the guard's matrix."""
-
-LEFT = (
-    "report/__init__.py",
-    "report/board.py",
-    "report/figures.py",
-    "statistics/tables.py",
-)
-"""Files that still name a plug-in, and should not."""
 
 
 def names_of_plugins(text):
@@ -75,7 +142,7 @@ def test_the_package_names_no_plugin():
     modules = {f"benchmark.{path.parent.name}.{path.stem}" for path in PLUGINS}
     for path in REPOSITORY.glob("benchmark/**/*.py"):
         assert not imports(path) & modules, path
-        if path.relative_to(REPOSITORY / "benchmark").as_posix() not in (*DECLARES, *LEFT):
+        if path.relative_to(REPOSITORY / "benchmark").as_posix() not in DECLARES:
             assert not names_of_plugins(path.read_text(encoding="utf-8")), path
 
 
@@ -100,14 +167,6 @@ def test_the_pure_rooms_do_not_load_torch():
         check=True,
     )  # fmt: skip
     assert done.stdout.strip() == "False"
-
-
-def test_statistics_and_report_do_not_know_the_engine():
-    for folder in ("statistics", "report"):
-        for path in REPOSITORY.glob(f"benchmark/{folder}/*.py"):
-            used = {n.split(".")[1] for n in imports(path) if n and n.startswith("benchmark.")}
-            assert used <= {"api", "measures", "plan", "statistics", "report"}, path
-            assert not imports(path) & {"benchmark.plan.registry", "benchmark.plan.cells"}, path
 
 
 def test_only_a_fit_and_the_guard_s_clock_reach_the_training_loop():

@@ -10,6 +10,7 @@ from benchmark.api.arrays import BoolArray, FloatArray, Floats, IntArray, StrArr
 from benchmark.api.calibrator import (
     Calibration,
     Calibrator,
+    Fitted,
     calibrate,
     finite_logits,
     one_vs_rest,
@@ -32,6 +33,7 @@ __all__ = [
     "Calibrator",
     "Cost",
     "Dataset",
+    "Fitted",
     "FloatArray",
     "Floats",
     "Images",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,8 @@ from benchmark.api.errors import InputError
 Calibration = Callable[[FloatArray], FloatArray]
 """A fitted post-hoc map: log-probabilities ``(n, classes)`` to log-probabilities.
 
-It may carry what was fitted as ``parameters`` (numbers by name), and ``notes`` (sentences).
+It may carry what was fitted as ``parameters`` (numbers by name), and ``notes`` (sentences), as
+:class:`Fitted` does.
 """
 
 _ROUNDING = 1e-4
@@ -44,6 +45,25 @@ class Calibrator:
             log_probs: ``(n, classes)``, natural logarithms of rows that sum to one.
             labels: ``(n,)``, integers below ``classes``; some classes may be absent.
         """
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted map that says what was fitted.
+
+    Attributes:
+        function: log-probabilities ``(n, classes)`` to log-probabilities.
+        parameters: numbers by name.
+        notes: what a reader should know, in sentences.
+    """
+
+    function: Calibration
+    parameters: Mapping[str, float]
+    notes: tuple[str, ...] = ()
+
+    def __call__(self, new: FloatArray) -> FloatArray:
+        """Apply it."""
+        return self.function(new)
 
 
 def finite_logits(log_probs: FloatArray) -> npt.NDArray[np.float64]:

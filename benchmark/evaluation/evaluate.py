@@ -229,7 +229,7 @@ def _calibrators(names: str | Sequence[str]) -> list[Calibrator]:
 
 def _predictions(
     methods: Mapping[str, Checked], calibrators: Sequence[Calibrator], dataset: str
-) -> tuple[list[Predictions], list[dict[str, Any]], list[Fitted]]:
+) -> tuple[list[Predictions], list[dict[str, Any]], list[CalibrationFit]]:
     """Predictions of each method and its calibrated versions, definitions, and what was fitted."""
     for method in methods.values():
         if calibrators:
@@ -273,7 +273,7 @@ def _predictions(
 
 
 @dataclass(frozen=True)
-class Fitted:
+class CalibrationFit:
     """What is known of a calibrator after it was fitted."""
 
     method: str
@@ -303,7 +303,9 @@ class Fitted:
         return [f"{self.method}: {text}" for text in (first + self.values, *self.notes)]
 
 
-def _calibrated(method: Checked, calibrator: Calibrator, name: str) -> tuple[Floats, Fitted]:
+def _calibrated(
+    method: Checked, calibrator: Calibrator, name: str
+) -> tuple[Floats, CalibrationFit]:
     """Calibrated log-probabilities of the test part; within each fold where there are several."""
     test, other = method.test, method.calibration
     assert other is not None
@@ -318,7 +320,7 @@ def _calibrated(method: Checked, calibrator: Calibrator, name: str) -> tuple[Flo
         parameters |= {f"{key} of {fold}" if fold else key: v for key, v in values.items()}
         notes |= dict.fromkeys(f"{fold}: {n}" if fold else n for n in getattr(fitted, "notes", ()))
     errors = int((other.predicted != other.labels).sum())
-    return result, Fitted(name, len(other), errors, parameters, tuple(notes))
+    return result, CalibrationFit(name, len(other), errors, parameters, tuple(notes))
 
 
 def _by_fold(method: Checked) -> Iterator[tuple[str, BoolArray, BoolArray]]:
@@ -338,7 +340,7 @@ def _understood(
     methods: Iterable[Checked],
     calibrators: Sequence[Calibrator],
     measured: Sequence[Predictions],
-    fitted: Sequence[Fitted],
+    fitted: Sequence[CalibrationFit],
 ) -> list[str]:
     """How everything was read, in sentences."""
     methods, first = list(methods), measured[0]

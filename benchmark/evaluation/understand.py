@@ -388,7 +388,7 @@ def _score_columns(rest: Sequence[str], columns: Columns, labels: StrArray) -> F
     if not (fitting or candidates):
         return None
     chosen = (fitting or candidates)[0]
-    if kind != "probs" and len({bool(re.search(r"\d$", name)) for name in chosen}) > 1:
+    if kind != "probs" and len({_START[kind].sub("", n).isdecimal() for n in chosen}) > 1:
         raise InputError(
             f"columns {_joined(chosen)}: some are numbered and others are not; keep those of the "
             "classes"
@@ -454,9 +454,10 @@ def _in_order(
         spoken = labels <= set(stripped)
         return chosen, ((stripped, by_number) if spoken else (by_number, stripped, chosen))
     same = takewhile(lambda letters: len(set(letters)) == 1, zip(*stripped))
-    prefix = re.sub(r"[^_ .:\-]*$", "", "".join(letters[0] for letters in same))
-    shortened = tuple(name.removeprefix(prefix) for name in stripped)
-    return chosen, (stripped, shortened, chosen)
+    prefix = "".join(letters[0] for letters in same)
+    words = re.sub(r"[^_ .:\-]*$", "", prefix)
+    shortened = [tuple(name.removeprefix(start) for name in stripped) for start in (words, prefix)]
+    return chosen, (stripped, *shortened, chosen)
 
 
 def _binary_column(

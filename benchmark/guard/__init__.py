@@ -16,7 +16,7 @@ from benchmark.api import InputError, Predictions
 from benchmark.guard import baseline, engine, matrix, scores, throughput
 from benchmark.guard.baseline import Baseline
 from benchmark.guard.matrix import METHODS, SEEDS, SETS, Trained
-from benchmark.guard.verdicts import KINDS, Kind, Report, Row
+from benchmark.guard.verdicts import KINDS, Comparison, Kind, Report
 from benchmark.measures.declared import metrics
 
 BASELINE_SEEDS = 32
@@ -37,7 +37,7 @@ def check(folder: Path, say: Say = lambda _: None, kinds: Sequence[Kind] = KINDS
         InputError: there is no baseline, it is damaged, or of another matrix.
     """
     old = read(folder)
-    rows: list[Row] = []
+    rows: list[Comparison] = []
     notes: list[str] = []
     if "score" in kinds or "engine" in kinds:
         elsewhere = environment_changes(old)
@@ -123,7 +123,9 @@ def train(seeds: int, say: Say, sets: Sequence[matrix.Set] = SETS) -> dict[str, 
     return trained
 
 
-def pair_up(old: Baseline, new: Mapping[str, Trained]) -> tuple[list[scores.Pair], list[Row]]:
+def pair_up(
+    old: Baseline, new: Mapping[str, Trained]
+) -> tuple[list[scores.Pair], list[Comparison]]:
     """What can be compared of each method and set, and rows for what cannot."""
     pairs, rows = [], []
     for s in SETS:
@@ -139,7 +141,7 @@ def pair_up(old: Baseline, new: Mapping[str, Trained]) -> tuple[list[scores.Pair
 
 
 def bit_equal(
-    pairs: Sequence[scores.Pair], missing: Sequence[Row], elsewhere: Sequence[str]
+    pairs: Sequence[scores.Pair], missing: Sequence[Comparison], elsewhere: Sequence[str]
 ) -> bool | None:
     """Whether all predictions are the baseline's; None where that cannot be known."""
     if not all(pair.identical for pair in pairs):
@@ -147,7 +149,7 @@ def bit_equal(
     return None if missing else True
 
 
-def measured_rows(old: Baseline) -> Iterator[Row]:
+def measured_rows(old: Baseline) -> Iterator[Comparison]:
     """Whether the baseline's predictions still have the scores that it states."""
     for metric in [m for m in scores.MARGINS if m in metrics()]:
         off = [0.0]
@@ -156,7 +158,7 @@ def measured_rows(old: Baseline) -> Iterator[Row]:
                 if stated := old.scores.get(name, {}).get(method, {}).get(metric):
                     off.append(abs(scores.value(metric, p) - stated[0]))
         worst = np.max(off)  # Python's would lose a NaN
-        yield Row(
+        yield Comparison(
             kind="score",
             what=f"{metric} is measured as in the baseline",
             verdict="identical" if worst <= _STATED else "regressed",
@@ -169,9 +171,9 @@ _STATED = 1e-6
 """The baseline states scores with seven digits."""
 
 
-def not_compared(what: str, why: str) -> Row:
+def not_compared(what: str, why: str) -> Comparison:
     """A row for scores that could not be compared."""
-    return Row(kind="score", what=what, verdict="not compared", note=why)
+    return Comparison(kind="score", what=what, verdict="not compared", note=why)
 
 
 def refusal(reason: str) -> Report:
@@ -181,7 +183,7 @@ def refusal(reason: str) -> Report:
 
 def _changed_unsaid(
     folder: Path, new: engine.Engine, trained: Mapping[str, Trained]
-) -> Iterator[Row]:
+) -> Iterator[Comparison]:
     """A row if the baseline in a folder was made by another engine of the same ``FORMAT``."""
     if not (folder / baseline.TOML).exists():
         return
@@ -234,7 +236,7 @@ def _values(trained: Trained, method: str, seeds: int) -> dict[str, list[float]]
     return {metric: [scores.value(metric, p) for p in predictions] for metric in scores.MARGINS}
 
 
-def throughput_rows(old: Baseline) -> list[Row]:
+def throughput_rows(old: Baseline) -> list[Comparison]:
     """A row for each ratio, and on the baseline's own runner for each time in seconds."""
     ratios, seconds = _timed(None)
     rows = throughput.compare(old.ratios, ratios, lambda names: _timed(names)[0])

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.api import InputError
-from benchmark.guard.verdicts import Row, Verdict
+from benchmark.guard.verdicts import Comparison, Verdict
 from benchmark.plan.addresses import FORMAT, without_words
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -85,7 +85,9 @@ def digests(package: Path = PACKAGE) -> dict[str, str]:
     return found
 
 
-def compare(old: Engine | None, new: Engine, same: bool | None, elsewhere: Sequence[str]) -> Row:
+def compare(
+    old: Engine | None, new: Engine, same: bool | None, elsewhere: Sequence[str]
+) -> Comparison:
     """The verdict on a changed engine.
 
     Args:
@@ -121,7 +123,7 @@ def compare(old: Engine | None, new: Engine, same: bool | None, elsewhere: Seque
             f"{files} changed, and predictions with it, but FORMAT is still {old.format}: stored "
             f"fits would pass for new ones. If the change was meant, {RAISE}"
         )
-    return Row(kind="engine", what="code of the engine", verdict=verdict, note=note)
+    return Comparison(kind="engine", what="code of the engine", verdict=verdict, note=note)
 
 
 def changed(old: Engine, new: Engine) -> str:

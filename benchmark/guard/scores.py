@@ -30,7 +30,7 @@ import numpy.typing as npt
 from scipy import stats as distributions
 
 from benchmark.api import Floats, Predictions
-from benchmark.guard.verdicts import Row, Verdict
+from benchmark.guard.verdicts import Comparison, Verdict
 from benchmark.measures.declared import metrics
 from benchmark.statistics.comparison import holm
 
@@ -68,7 +68,7 @@ def value(metric: str, predictions: Predictions) -> float:
     return metrics()[metric].value(predictions)
 
 
-def compare(pairs: Sequence[Pair]) -> list[Row]:
+def compare(pairs: Sequence[Pair]) -> list[Comparison]:
     """A row for each method, data set and metric."""
     keys = [(pair, metric) for pair in pairs for metric in MARGINS]
     each = np.array([_p_values(pair, metric) for pair, metric in keys]).reshape(-1, 2)
@@ -88,7 +88,7 @@ def compare(pairs: Sequence[Pair]) -> list[Row]:
             verdict = "improved"
         p = p_worse if harm > 0 else p_better
         rows.append(
-            Row(
+            Comparison(
                 kind="score",
                 what=f"{metric} of {pair.method} on {pair.dataset}",
                 old=float(old.mean()),

@@ -8,7 +8,7 @@ from math import comb
 import numpy as np
 from scipy import stats as distributions
 
-from benchmark.guard.verdicts import Row, Verdict
+from benchmark.guard.verdicts import Comparison, Verdict
 
 FACTOR = 1.12
 """A ratio whose median grew by less is never called slower."""
@@ -33,7 +33,7 @@ def compare(
     new: Rounds,
     again: Callable[[Sequence[str]], Rounds],
     factor: float = FACTOR,
-) -> list[Row]:
+) -> list[Comparison]:
     """A row for each ratio (or time).
 
     Args:
@@ -57,7 +57,7 @@ def compare(
     for name in dict.fromkeys((*old, *new)):
         why = _why_not(old.get(name), new.get(name))
         if why:
-            rows.append(Row(kind="throughput", what=name, verdict="not compared", note=why))
+            rows.append(Comparison(kind="throughput", what=name, verdict="not compared", note=why))
             continue
         last = next(m[name] for m in reversed(measured) if name in m)
         attempts = sum(name in m for m in measured)
@@ -68,7 +68,7 @@ def compare(
             verdict = "improved"
         p = min(_p(old[name], last), _p(last, old[name]))
         rows.append(
-            Row(
+            Comparison(
                 kind="throughput",
                 what=name,
                 old=float(np.median(old[name])),

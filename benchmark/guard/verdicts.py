@@ -25,7 +25,7 @@ REMEDY = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class Comparison:
     """One comparison.
 
     Attributes:
@@ -65,10 +65,10 @@ class Report:
         notes: sentences on the whole: versions, bit-equality.
     """
 
-    rows: Sequence[Row]
+    rows: Sequence[Comparison]
     notes: Sequence[str] = ()
 
-    def of(self, verdict: Verdict) -> list[Row]:
+    def of(self, verdict: Verdict) -> list[Comparison]:
         """The rows of a verdict."""
         return [row for row in self.rows if row.verdict == verdict]
 
@@ -152,7 +152,7 @@ class Report:
 _HEADER = ("what", "old", "new", "difference", "least", "verdict")
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: Comparison) -> tuple[str, ...]:
     relative = ".1%" if row.kind == "throughput" else ".4f"
     shown = [
         "" if value is None else format(value, form)
@@ -166,7 +166,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     return (row.what, *shown, row.verdict)
 
 
-def _change(row: Row) -> str:
+def _change(row: Comparison) -> str:
     if row.difference is None:
         return ""
     _, old, new, difference, *_ = _cells(row)

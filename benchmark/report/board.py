@@ -70,7 +70,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Cost:
+class Charge:
     """A cost and its ratio to the reference on the same hardware (NaN where it is not there)."""
 
     value: float = NAN
@@ -96,7 +96,7 @@ class Row:
     group: str = ""
     chance_best: float = NAN
     values: Mapping[str, Value] = field(default_factory=dict)
-    costs: Mapping[tuple[str, str], Cost] = field(default_factory=dict)
+    costs: Mapping[tuple[str, str], Charge] = field(default_factory=dict)
     differences: Mapping[tuple[str, str], Difference] = field(default_factory=dict)
 
     @property
@@ -111,7 +111,7 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
+class TableCell:
     """A metric or cost of a method as it is printed, in parts; together ``1.86° [0.00, 2.70]``.
 
     Attributes:
@@ -148,7 +148,7 @@ class Column:
     """
 
     quantity: Quantity
-    cells: Mapping[str, Cell]
+    cells: Mapping[str, TableCell]
     main: bool
     hardware: str = ""
     has_floor: bool = False
@@ -243,13 +243,13 @@ class Board:
         return (*map(self._metric_column, self.metrics), *map(self._cost_column, self.costs))
 
     def _metric_column(self, metric: str) -> Column:
-        def cell(v: Value) -> Cell:
+        def cell(v: Value) -> TableCell:
             text, bounds = self.printed(metric, v.value, v.low, v.high)
             floor = ""
             if not math.isnan(v.floor_high):
                 mean, high = (self.printed(metric, end)[0] for end in (v.floor_mean, v.floor_high))
                 floor = f"{mean} ({high})"
-            return Cell(value=v.value, text=text, mark=v.mark, extra=bounds, floor=floor,
+            return TableCell(value=v.value, text=text, mark=v.mark, extra=bounds, floor=floor,
                         p=v.p_calibrated)  # fmt: skip
 
         best = self.best(metric)
@@ -264,12 +264,14 @@ class Board:
     def _cost_column(self, key: tuple[str, str]) -> Column:
         q = quantity(key[0])
 
-        def cell(cost: Cost) -> Cell:
+        def cell(cost: Charge) -> TableCell:
             shown = isinstance(q, api.Cost) and q.ratio and not math.isnan(cost.ratio)
             text = ABSENT if math.isnan(cost.value) else significant(cost.value)
-            return Cell(value=cost.value, text=text, extra=f"({cost.ratio:.2f}×)" if shown else "")
+            return TableCell(
+                value=cost.value, text=text, extra=f"({cost.ratio:.2f}×)" if shown else ""
+            )
 
-        cells = {row.method: cell(row.costs.get(key, Cost())) for row in self.rows}
+        cells = {row.method: cell(row.costs.get(key, Charge())) for row in self.rows}
         hardware = key[1] if len(self.hardware) > 1 else ""
         return Column(quantity=q, cells=cells, main=bool(q.main), hardware=hardware)
 
@@ -415,9 +417,9 @@ def _by_method(kind: type[T], frame: pd.DataFrame, *key: str) -> dict[str, dict[
     return said
 
 
-def _charged(costs: pd.DataFrame, reference: str) -> dict[str, dict[tuple[str, str], Cost]]:
+def _charged(costs: pd.DataFrame, reference: str) -> dict[str, dict[tuple[str, str], Charge]]:
     """Mean cost of a replicate; its ratio is formed on the replicates that both have."""
-    charged: dict[str, dict[tuple[str, str], Cost]] = {}
+    charged: dict[str, dict[tuple[str, str], Charge]] = {}
     if costs.empty:
         return charged
     known = costs.dropna(subset=["value"])
@@ -429,6 +431,6 @@ def _charged(costs: pd.DataFrame, reference: str) -> dict[str, dict[tuple[str, s
             bases = both.notna().mul(both[reference], axis=0).where(both.notna()).mean()
             ratios = (both.mean() / bases.where(bases != 0)).to_dict()
         for method, mean in wide.mean().items():
-            cost = Cost(float(mean), float(ratios[method]))
+            cost = Charge(float(mean), float(ratios[method]))
             charged.setdefault(str(method), {})[str(metric), str(hardware)] = cost
     return charged

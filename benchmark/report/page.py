@@ -14,7 +14,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from benchmark.report import sentences
-from benchmark.report.board import Board, Column, Cost, Row, Value
+from benchmark.report.board import Board, Charge, Column, Row, Value
 from benchmark.report.figures import Drawing
 from benchmark.report.tables import chance_cell, details, name_cell
 from benchmark.report.words import (
@@ -125,7 +125,7 @@ def _cheapest(board: Board) -> Fact | None:
     keys = [key for key in board.costs if key[0] == "train_seconds"]
     if len(keys) != 1 or len(board.tied) < 2:
         return None
-    costs = {row.method: row.costs.get(keys[0], Cost()) for row in board.tied}
+    costs = {row.method: row.costs.get(keys[0], Charge()) for row in board.tied}
     seconds = [cost.value for cost in costs.values() if not math.isnan(cost.value)]
     if not seconds:
         return None

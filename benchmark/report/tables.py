@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from benchmark.report.board import Board, Cost, Difference, Row, Value
+from benchmark.report.board import Board, Charge, Difference, Row, Value
 from benchmark.report.markdown import bullets, escape_markdown, markdown_table
 from benchmark.report.sentences import (
     difference_note,
@@ -32,7 +32,7 @@ from benchmark.report.words import (
 from benchmark.statistics import Tables
 
 
-class Table(NamedTuple):
+class DetailTable(NamedTuple):
     """A table of text, and what is said above it."""
 
     title: str
@@ -73,15 +73,15 @@ def chance_cell(row: Row) -> str:
     return number(row.chance_best * 100, 0)
 
 
-def details(board: Board) -> list[Table]:
+def details(board: Board) -> list[DetailTable]:
     """All that stands beneath a leaderboard, of the primary metrics; no table without rows."""
     metrics = board.main_metrics
 
     def table(
         title: str, note: str, cell: Callable[[Row, str], str], rows: Sequence[Row]
-    ) -> Table:  # fmt: skip
+    ) -> DetailTable:  # fmt: skip
         lines = [[row.method, *(cell(row, metric) for metric in metrics)] for row in rows]
-        return Table(title, ["Method", *map(column_head, metrics)], lines, note)
+        return DetailTable(title, ["Method", *map(column_head, metrics)], lines, note)
 
     def to_reference(row: Row, metric: str) -> str:
         return _difference(board, row, metric, board.against)
@@ -183,11 +183,11 @@ def _line(board: Board, row: Row) -> dict[str, object]:
     for name, hardware in board.costs:
         label = f"{name} ({hardware})" if len(board.hardware) > 1 else name
         line["hardware"] = ", ".join(board.hardware)
-        line |= _flat(label, row.costs.get((name, hardware), Cost()))
+        line |= _flat(label, row.costs.get((name, hardware), Charge()))
     return line
 
 
-def _flat(name: str, record: Value | Difference | Cost) -> dict[str, object]:
+def _flat(name: str, record: Value | Difference | Charge) -> dict[str, object]:
     """The fields of a record as columns: the first has the name alone."""
     (_, first), *others = vars(record).items()
     return {name: first} | {f"{name}_{key}": value for key, value in others}

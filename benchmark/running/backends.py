@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
@@ -21,7 +22,13 @@ def in_processes(
         items: small values.
         at_once: how many workers.
     """
-    with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
+    with (
+        warnings.catch_warnings(),
+        joblib.parallel_config(backend="loky", inner_max_num_threads=1),
+    ):
+        # A worker whose memory grew is replaced; where warnings are errors, loky's own thread
+        # would die of this one, and everybody would wait for ever.
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
         parallel = joblib.Parallel(
             n_jobs=at_once, pre_dispatch=at_once, batch_size=1, return_as="generator_unordered"
         )

@@ -297,7 +297,7 @@ def test_parts_and_groups_of_a_table(tmp_path: Path, name: str) -> None:
         ("label,p_a,p_b\n0,1,0\nb,0,1\n", "write all as names of classes, or all as numbers"),
         ("label,p_0,p_1\n0,1,0\n1,0\n", "line 3 has 2 cells, the header 3"),
         ("label,p_0,p_1\n0,1,0\n0,1,0\n", "one class only"),
-        ("label,p_0\n0,1\n2,1\n", "one class only"),
+        ("label,p_0\n0,1\n1,1\n2,1\n", "one class only"),
         ("label,p_cat\n0,1\n2,1\n", "one class only"),
         ("label,part,p_0,p_1\n0,x,1,0\n", "part 'x' in line 2: write test or calibration"),
         ("label,part,p_0,p_1\n0,val,1,0\n1,val,1,0\n", "no row of the test part"),

@@ -21,7 +21,7 @@ from benchmark import cli, guard
 from benchmark.api import InputError, Predictions
 from benchmark.guard import baseline, engine, matrix, scores, throughput
 from benchmark.guard.matrix import METHODS, SEEDS, SETS, Trained
-from benchmark.guard.verdicts import Report, Row
+from benchmark.guard.verdicts import Comparison, Report
 from benchmark.measures.declared import metrics
 from benchmark.plan import registry
 from tools import guard_digest
@@ -459,9 +459,11 @@ def test_a_new_digest_is_stated_only_for_bit_equal_predictions(
 
 def rows(**changed):
     listed = {
-        "score": Row(kind="score", what="ece of a|b", old=0.1, new=0.1, verdict="identical"),
-        "engine": Row(kind="engine", what="c <d>", verdict="identical"),
-        "throughput": Row(kind="throughput", what="d", old=1.0, new=1.1, verdict="unchanged"),
+        "score": Comparison(kind="score", what="ece of a|b", old=0.1, new=0.1, verdict="identical"),
+        "engine": Comparison(kind="engine", what="c <d>", verdict="identical"),
+        "throughput": Comparison(
+            kind="throughput", what="d", old=1.0, new=1.1, verdict="unchanged"
+        ),
     }
     for kind, verdict in changed.items():
         listed[kind] = dataclasses.replace(listed[kind], verdict=verdict, note="why")

@@ -4,7 +4,9 @@ import pytest
 
 from benchmark.report import write
 from benchmark.report.board import make_boards
-from benchmark.statistics import summarise
+from benchmark.report.curves import of_methods
+from benchmark.report.figures import draw_block
+from benchmark.statistics import by_block, summarise
 
 from . import builder
 
@@ -12,6 +14,20 @@ ATTACK = "<script>alert(1)</script>"
 LONG = "a-very-long-method-name-that-somebody-typed+temperature"
 METRICS = ("accuracy", "ece", "nll", "brier", "ece_classwise", "aurc")
 FEW = ("cross-entropy", "mhml-2", "mhml-4", ATTACK)
+
+
+def curves_of(made, alpha=0.05):
+    """Of each block's methods."""
+    return {
+        block: of_methods(members, list({p.origin.method for p in members}), alpha)
+        for block, members in by_block(made).items()
+    }
+
+
+def drawn(board, made, definitions=()):
+    """The figures of a block."""
+    scores = summarise(made, METRICS, board.against, board.alpha).scores
+    return draw_block(board, curves_of(made, board.alpha)[board.block], scores, definitions)
 
 
 def material(methods, against="cross-entropy", alpha=0.05, **kwargs):
@@ -33,8 +49,8 @@ def material(methods, against="cross-entropy", alpha=0.05, **kwargs):
 def write_all(folder, made):
     """All files of a report of some material."""
     return write(
-        folder, made.tables, made.predictions, made.costs, made.methods, made.provenance,
-        made.against, made.alpha, "cross-entropy",
+        folder, made.tables, curves_of(made.predictions, made.alpha), made.costs, made.methods,
+        made.provenance, made.against, made.alpha, "cross-entropy",
     )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ def values(**methods):
 
 
 def tables(ranks, values=EMPTY, pairs=EMPTY):
-    return Tables(values, ranks, pairs, EMPTY, EMPTY, ())
+    return Tables(values, ranks, pairs, EMPTY, EMPTY, EMPTY, ())
 
 
 def cost(method, seconds, fold="1/2", hardware="cpu"):

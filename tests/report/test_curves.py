@@ -1,15 +1,19 @@
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 
 from benchmark.api import BlockKey, Origin, Predictions
 from benchmark.report.curves import (
-    by_method,
+    COVERAGE,
     families,
+    from_plain,
+    of_methods,
     reliability,
     replicate_scores,
     risk_coverage,
+    to_plain,
 )
 from benchmark.statistics import scores
 
@@ -71,13 +75,13 @@ def test_seeds_on_the_same_images_do_not_narrow_the_band():
 
 
 def test_risk_coverage_by_hand():
-    coverage, risk = risk_coverage([make([0.9, 0.8, 0.7, 0.6], [1, 0, 1, 0])])
-    assert np.interp([0.25, 0.5, 0.75, 1.0], coverage, risk) == pytest.approx([0, 0.5, 1 / 3, 0.5])
+    risk = risk_coverage([make([0.9, 0.8, 0.7, 0.6], [1, 0, 1, 0])])
+    assert np.interp([0.25, 0.5, 0.75, 1.0], COVERAGE, risk) == pytest.approx([0, 0.5, 1 / 3, 0.5])
 
 
 def test_equal_confidences_enter_together():
-    a = risk_coverage([make([0.9, 0.8, 0.8], [1, 0, 1])])[1]
-    b = risk_coverage([make([0.9, 0.8, 0.8], [1, 1, 0])])[1]
+    a = risk_coverage([make([0.9, 0.8, 0.8], [1, 0, 1])])
+    b = risk_coverage([make([0.9, 0.8, 0.8], [1, 1, 0])])
     assert a == pytest.approx(b)
 
 
@@ -119,8 +123,11 @@ def test_families_are_declared_by_parameter_and_name():
     assert families(definitions, ["b-3", "a-2", "c"]) == {}
 
 
-def test_by_method_takes_its_block_alone():
-    folds = ("2/3", "10/3", "1/3", "3/3", "1/5", "official", "draw-0")
-    all_of_them = [make([0.8], [1], f) for f in folds]
-    found = by_method(all_of_them, BlockKey("p", "d", "b", "3 folds"))
-    assert [p.origin.fold for p in found["m"]] == ["1/3", "2/3", "3/3", "10/3"]
+def test_curves_come_back_from_plain_values_to_the_last_bit():
+    made = [make([0.91, 0.7, 0.6], [1, 0, 1], f"{i}/2", method="m") for i in (1, 2)]
+    made = [dataclasses.replace(p, ids=np.char.add(p.origin.fold, p.ids)) for p in made]
+    curves = of_methods(made, ["m"], 0.05)
+    again = from_plain(json.loads(json.dumps(to_plain(curves))))
+    assert again["m"].risk.tobytes() == curves["m"].risk.tobytes()
+    for name, values in vars(curves["m"].reliability).items():
+        assert getattr(again["m"].reliability, name).tobytes() == values.tobytes()

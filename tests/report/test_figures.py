@@ -14,7 +14,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from benchmark.report import figures
 from benchmark.report.board import Value, make_boards
-from benchmark.report.curves import by_method, samples
 from benchmark.report.drawing import _spread, _wrapped, style
 from benchmark.report.figures import (
     DIGESTS,
@@ -32,7 +31,7 @@ from benchmark.report.figures import (
 from benchmark.statistics import scores, summarise
 
 from . import builder
-from .conftest import ATTACK, METRICS, material
+from .conftest import ATTACK, METRICS, curves_of, drawn, material
 
 KINDS = ["reliability", "intervals", "ece-cost", "heads", "risk-coverage", "critical-differences"]
 
@@ -42,7 +41,7 @@ def kinds(drawings):
 
 
 def test_every_figure_is_drawn(few):
-    drawings = draw_block(few.boards[0], few.predictions, definitions=few.methods)
+    drawings = drawn(few.boards[0], few.predictions, few.methods)
     assert kinds(drawings) == KINDS
     suffix = few.boards[0].file_name
     assert all(d.name.endswith(f"--{suffix}") for d in drawings)
@@ -51,7 +50,7 @@ def test_every_figure_is_drawn(few):
 
 def test_pyplot_and_its_settings_are_left_alone(few):
     before = dict(mpl.rcParams)
-    for drawing in draw_block(few.boards[0], few.predictions)[:2]:
+    for drawing in drawn(few.boards[0], few.predictions)[:2]:
         assert drawing.png.startswith(b"\x89PNG")
     assert pyplot.get_fignums() == []
     assert dict(mpl.rcParams) == before
@@ -59,7 +58,7 @@ def test_pyplot_and_its_settings_are_left_alone(few):
 
 def test_two_methods_need_no_ranks_nor_heads():
     two = material(("cross-entropy", "mhml-4"), images=200)
-    assert kinds(draw_block(two.boards[0], two.predictions, definitions=two.methods)) == [
+    assert kinds(drawn(two.boards[0], two.predictions, two.methods)) == [
         "reliability", "intervals", "ece-cost", "risk-coverage",
     ]  # fmt: skip
     assert draw_overall(two.boards) == []
@@ -67,7 +66,7 @@ def test_two_methods_need_no_ranks_nor_heads():
 
 def test_one_method_alone():
     one = material(("mine",), against="mine", images=60, blocks=(("only", 3, 0.0),), folds=1)
-    assert kinds(draw_block(one.boards[0], one.predictions)) == [
+    assert kinds(drawn(one.boards[0], one.predictions)) == [
         "reliability", "intervals", "risk-coverage",
     ]  # fmt: skip
     assert draw_overall(one.boards) == []
@@ -76,7 +75,7 @@ def test_one_method_alone():
 def test_nothing_is_cut_off(many):
     """All text lies within each picture, also with 22 methods and a long name."""
     board = many.boards[0]
-    drawings = draw_block(board, many.predictions, definitions=many.methods)
+    drawings = drawn(board, many.predictions, many.methods)
     drawings += draw_overall(many.boards)
     assert "heads" in kinds(drawings)
     for drawing in drawings:
@@ -92,7 +91,7 @@ def test_nothing_is_cut_off(many):
 
 
 def test_svg_is_well_formed_and_names_are_text(few):
-    for drawing in draw_block(few.boards[0], few.predictions):
+    for drawing in drawn(few.boards[0], few.predictions):
         tree = ElementTree.fromstring(drawing.svg)
         assert not [e for e in tree.iter() if e.tag.endswith("script")]
         assert ATTACK.encode() not in drawing.svg
@@ -101,10 +100,9 @@ def test_svg_is_well_formed_and_names_are_text(few):
 def test_same_bytes_in_another_process_with_another_hash_seed(tmp_path):
     program = (
         "import sys, hashlib; sys.path.insert(0, sys.argv[1])\n"
-        "from report.conftest import FEW, material\n"
-        "from benchmark.report.figures import draw_block\n"
+        "from report.conftest import FEW, drawn, material\n"
         "m = material(FEW, images=100, blocks=(('d', 3, 0.0),))\n"
-        "drawings = draw_block(m.boards[0], m.predictions, definitions=m.methods)\n"
+        "drawings = drawn(m.boards[0], m.predictions, m.methods)\n"
         "print(*(name in sys.modules for name in ('torch', 'matplotlib')))\n"
         "for d in drawings:\n"
         "    print(d.name, d.digest, *(hashlib.sha256(f).hexdigest() for f in (d.svg, d.png)))\n"
@@ -124,7 +122,7 @@ def test_same_bytes_in_another_process_with_another_hash_seed(tmp_path):
 
 
 def test_dates_and_versions_are_not_written(few):
-    drawing = draw_block(few.boards[0], few.predictions)[1]
+    drawing = drawn(few.boards[0], few.predictions)[1]
     assert b"<dc:date>" not in drawing.svg
     assert b"matplotlib.org" not in drawing.svg
     assert b"Software" not in drawing.png
@@ -169,7 +167,7 @@ def test_seeds_are_not_taken_for_independent_replicates():
                 for p in made
             ]
         [board] = make_boards(summarise(made, METRICS), pd.DataFrame(), "cross-entropy")
-        return draw_block(board, made)[-1].caption
+        return drawn(board, made)[-1].caption
 
     assert "folds share most of their training images:" in caption(1)
     assert "training images and seeds share all their images:" in caption(2)
@@ -219,7 +217,7 @@ def test_an_outlier_makes_the_axis_of_nll_logarithmic(few):
 
 
 def test_infinite_values_are_drawn_at_the_edge(few):
-    drawing = draw_block(few.boards[0], few.predictions)[1]
+    drawing = drawn(few.boards[0], few.predictions)[1]
     labels = [t.get_text() for t in drawing.figure.legends[0].get_texts()]
     assert "infinite" in labels
 
@@ -271,10 +269,10 @@ def test_coverage_begins_where_errors_do():
 
 def test_band_and_legend_of_reliability_follow_alpha(few):
     board = few.boards[0]
-    joined = {m: samples(p) for m, p in by_method(few.predictions, board.block).items()}
     widths = []
     for alpha, coverage in ((0.05, "95 %"), (0.4, "60 %")):
-        drawing = reliability(dataclasses.replace(board, alpha=alpha), joined)
+        known = curves_of(few.predictions, alpha)[board.block]
+        drawing = reliability(dataclasses.replace(board, alpha=alpha), known)
         widths.append(sum((r.high - r.low).sum() for r in drawing.values["binned"]))
         assert f"in {coverage} of cases" in drawing.caption
         keys = [t.get_text() for t in drawing.figure.legends[0].get_texts()]
@@ -325,17 +323,12 @@ def test_a_number_in_a_name_alone_makes_no_family(few):
     assert families(few.boards[0], []) == []
 
 
-def test_scores_and_joined_predictions_that_are_there_are_used(few):
-    board = few.boards[0]
+def test_without_the_ranked_scores_ranks_are_not_drawn(few):
+    board, curves = few.boards[0], curves_of(few.predictions)[few.boards[0].block]
     frame = scores(few.predictions)
-    joined = {m: samples(p) for m, p in by_method(few.predictions, board.block).items()}
-    measured = draw_block(board, few.predictions)
-    given = draw_block(board, few.predictions, scores=frame, joined=joined)
-    assert [d.digest for d in given] == [d.digest for d in measured]
-    turned = frame.assign(value=-frame["value"])
-    assert draw_block(board, few.predictions, scores=turned)[-1].digest != measured[-1].digest
+    assert kinds(draw_block(board, curves, frame))[-1] == "critical-differences"
     without = frame[frame["metric"] != "nll"]
-    assert draw_block(board, few.predictions, scores=without)[-1].digest == measured[-1].digest
+    assert "critical-differences" not in kinds(draw_block(board, curves, without))
 
 
 def put(folder, drawings):

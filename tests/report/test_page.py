@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmark.report.board import Cost
+from benchmark.report.board import Charge
 from benchmark.report.page import _cheapest, labelled, linked
 
 from .conftest import ATTACK, FEW, write_all
@@ -413,7 +413,7 @@ def test_addresses_become_links_and_nothing_else():
 def test_a_percent_of_time_makes_no_method_the_cheapest():
     key = ("train_seconds", "a machine")
     rows = [
-        SimpleNamespace(method=name, costs={key: Cost(seconds)})
+        SimpleNamespace(method=name, costs={key: Charge(seconds)})
         for name, seconds in (("best", 100.0), ("second", 99.0), ("third", 80.0))
     ]
 

@@ -8,7 +8,7 @@ import pandas as pd
 from benchmark.report import write
 from benchmark.statistics import summarise
 
-from .conftest import ATTACK, material, write_all
+from .conftest import ATTACK, curves_of, material, write_all
 
 
 def test_the_files_are_those_that_are_told(report):
@@ -34,7 +34,9 @@ def test_figures_of_an_earlier_report_go_and_nothing_else(tmp_path):
     kept = stale.with_name("my-own--figure.svg")
     stale.touch(), kept.touch()
     one = material(("cross-entropy",), images=60, blocks=(("d", 3, 0.0),))
-    write(tmp_path, one.tables, one.predictions, one.costs, [], {}, "cross-entropy", 0.05)
+    write(
+        tmp_path, one.tables, curves_of(one.predictions), one.costs, [], {}, "cross-entropy", 0.05
+    )
     assert not stale.exists()
     assert kept.exists()
 
@@ -46,7 +48,7 @@ def test_figures_of_a_family_that_is_gone_go_too(tmp_path):
     tables = summarise(renamed, ("accuracy", "ece", "nll"), "smooth-0.1")
     methods = [{"name": f"smooth-{w}", "parameters": {"weight": w}, "summary": "", "paper": ""}
                for w in (0.1, 0.3)]  # fmt: skip
-    given = tables, renamed, pd.DataFrame()
+    given = tables, curves_of(renamed), pd.DataFrame()
     files = write(tmp_path, *given, methods, {}, "smooth-0.1", 0.05)
     [drawn] = [f for f in files if f.name.startswith("weight--") and f.suffix == ".svg"]
     assert drawn.exists()
@@ -56,7 +58,16 @@ def test_figures_of_a_family_that_is_gone_go_too(tmp_path):
 
 def test_without_costs_and_definitions(tmp_path):
     few = material(("cross-entropy", "mhml-4"), images=60, blocks=(("d", 3, 0.0),))
-    write(tmp_path, few.tables, few.predictions, pd.DataFrame(), [], {}, "cross-entropy", 0.05)
+    write(
+        tmp_path,
+        few.tables,
+        curves_of(few.predictions),
+        pd.DataFrame(),
+        [],
+        {},
+        "cross-entropy",
+        0.05,
+    )
     page = (tmp_path / "report.html").read_text()
     assert "mhml-4" in page
     assert "ratio to" not in page
@@ -86,7 +97,7 @@ def test_without_a_complete_method_the_notes_are_all_there_is(tmp_path, few):
         for name in ("values", "ranks", "pairs", "overall", "mean_ranks")
     }
     tables = dataclasses.replace(few.tables, **nothing, notes=("focal is missing.",))
-    write(tmp_path, tables, few.predictions, few.costs, [], {}, "cross-entropy", 0.05)
+    write(tmp_path, tables, {}, few.costs, [], {}, "cross-entropy", 0.05)
     text = (tmp_path / "leaderboard.md").read_text()
     assert text == "# Leaderboard\n\n## Small print\n\n- focal is missing.\n"
     assert "focal is missing." in (tmp_path / "report.html").read_text()

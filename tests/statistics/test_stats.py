@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from scipy import stats as distributions
 from statsmodels.stats.multitest import multipletests
 
 from benchmark import statistics as stats
-from benchmark.api import InputError, Origin, PerImage, Predictions, plugins
+from benchmark.api import ORIGIN, InputError, Origin, PerImage, Predictions, plugins
 from benchmark.measures.bins import Groups, equal_width_bins
 from benchmark.measures.declared import metrics as declared
 from benchmark.measures.declared import ranked, score
@@ -26,6 +27,16 @@ from benchmark.statistics import comparison, intervals
 from benchmark.statistics.blocks import join_folds
 from benchmark.statistics.estimates import Estimates
 from benchmark.statistics.ranks import letters, resampled
+
+
+def summarise(
+    predictions: Sequence[Predictions],
+    metrics: Sequence[str] | None = None,
+    against: str = "cross-entropy",
+    **more: float,
+) -> stats.Tables:
+    return stats.summarise(predictions, metrics, against, **more)
+
 
 few = settings(max_examples=20, deadline=None, derandomize=True)
 QUICK = ("accuracy", "nll", "ece")
@@ -120,7 +131,7 @@ def test_scores_of_an_unfinished_seed_are_not_pooled() -> None:
 def test_independent_draws_are_pooled_although_their_images_share_names() -> None:
     first = made(THREE, ("draw-0",), n=100)
     second = [p.at(fold="draw-1") for p in made(THREE, ("draw-0",), n=100, start=1)]
-    tables = stats.summarise(first + second, QUICK)
+    tables = summarise(first + second, QUICK)
     assert set(tables.values["images"]) == {200}
     assert set(tables.values["folds"]) == {"draws"}
 
@@ -131,8 +142,8 @@ def test_independent_draws_are_pooled_although_their_images_share_names() -> Non
 def test_tables_do_not_depend_on_the_order_of_the_predictions() -> None:
     predictions = made(THREE, FIVE, groups=30)
     order = np.random.default_rng(0).permutation(len(predictions))
-    one = stats.summarise(predictions, QUICK)
-    other = stats.summarise([predictions[i] for i in order], QUICK)
+    one = summarise(predictions, QUICK)
+    other = summarise([predictions[i] for i in order], QUICK)
     for name in ("values", "ranks", "pairs", "overall", "mean_ranks"):
         pd.testing.assert_frame_equal(getattr(one, name), getattr(other, name))
     assert one.notes == other.notes
@@ -145,7 +156,7 @@ def test_all_metrics_in_all_designs() -> None:
         made(THREE, n=150, groups=20, dataset="groups"),
         made(THREE, FIVE, (0, 1), n=120, groups=30, dataset="all"),
     ]
-    tables = stats.summarise([p for design in designs for p in design])
+    tables = summarise([p for design in designs for p in design])
     values = tables.values
     assert len(values) == 4 * 3 * sum(not m.needs_posterior for m in declared().values())
     known = values.dropna(subset=["low"])
@@ -165,7 +176,7 @@ def test_contains_zero_exactly_where_inside_the_floor(
     start: int, factor: float, design: int
 ) -> None:
     seeds, groups = [((0,), None), ((0, 1, 2), None), ((0,), 25)][design]
-    tables = stats.summarise(
+    tables = summarise(
         made({"cross-entropy": factor}, seeds=seeds, groups=groups, start=start), ["ece_equal_mass"]
     )
     for metric in ("ece", "ece_equal_mass"):
@@ -176,7 +187,7 @@ def test_contains_zero_exactly_where_inside_the_floor(
 
 
 def test_an_obvious_miscalibration_is_seen_and_a_calibrated_model_left_alone() -> None:
-    tables = stats.summarise(made({"cross-entropy": 3.0, "good": 1.0}, n=1000), QUICK)
+    tables = summarise(made({"cross-entropy": 3.0, "good": 1.0}, n=1000), QUICK)
     off, good = (row(tables.values, method=m, metric="ece") for m in ("cross-entropy", "good"))
     assert not off["inside_floor"]
     assert off["p_calibrated"] < 0.001
@@ -191,7 +202,7 @@ def test_an_obvious_miscalibration_is_seen_and_a_calibrated_model_left_alone() -
 
 
 def test_equal_methods_cannot_be_told_apart() -> None:
-    tables = stats.summarise(made({"cross-entropy": 1.0, "copy": 1.0}, FIVE), QUICK)
+    tables = summarise(made({"cross-entropy": 1.0, "copy": 1.0}, FIVE), QUICK)
     assert (tables.pairs["difference"] == 0).all()
     assert (tables.pairs["p"] == 1).all()
     assert tables.ranks["group"].tolist() == ["a", "a"]
@@ -204,21 +215,21 @@ def test_the_ensemble_is_compared_replicate_by_replicate() -> None:
     once = [
         p.at(method="ensemble") for p in single if p.origin.method == "good" and p.origin.seed == 0
     ]
-    tables = stats.summarise(single + once, QUICK)
+    tables = summarise(single + once, QUICK)
     assert "ensemble" not in set(tables.values["method"])
     assert any("ensemble" in note and "1 of 3 replicates" in note for note in tables.notes)
 
 
 def test_several_seeds_are_averaged_and_widen_the_interval() -> None:
     predictions = made({"cross-entropy": 2.0, "good": 1.0}, seeds=(0, 10, 20))
-    tables = stats.summarise(predictions, QUICK)
+    tables = summarise(predictions, QUICK)
     frame = stats.scores(predictions, QUICK)
     for metric in QUICK:
         found = row(tables.values, method="good", metric=metric)
         own = frame[(frame["method"] == "good") & (frame["metric"] == metric)]
         assert found["value"] == pytest.approx(own[own["fold"] == "pooled"]["value"].mean())
         assert found["replicates"] == 3
-        alone = stats.summarise([p for p in predictions if p.origin.seed == 0], QUICK)
+        alone = summarise([p for p in predictions if p.origin.seed == 0], QUICK)
         lonely = row(alone.values, method="good", metric=metric)
         assert np.isfinite(found["training_low"])
         assert np.isnan(lonely["training_low"])
@@ -243,8 +254,8 @@ def test_groups_widen_intervals_when_errors_cluster() -> None:
     ]
     hard = np.isin(np.arange(600) // 20, np.arange(0, 30, 3))
     worse = [replace(p, labels=np.where(hard, (p.labels + 1) % 4, p.labels)) for p in lumps]
-    with_groups = stats.summarise(worse, QUICK)
-    without = stats.summarise([replace(p, groups=None) for p in worse], QUICK)
+    with_groups = summarise(worse, QUICK)
+    without = summarise([replace(p, groups=None) for p in worse], QUICK)
     for metric in QUICK:
         wide = row(with_groups.values, method="good", metric=metric)
         narrow = row(without.values, method="good", metric=metric)
@@ -261,7 +272,7 @@ def test_an_infinite_loss_is_shown_and_ranked_last() -> None:
             log_probs[0, p.labels[0]] = -np.inf
             p = replace(p, log_probs=log_probs)
         spoiled.append(p)
-    tables = stats.summarise(spoiled, [*QUICK, "nll_refinement", "brier"])
+    tables = summarise(spoiled, [*QUICK, "nll_refinement", "brier"])
     pair = row(tables.pairs, method="good", metric="nll", reference="cross-entropy")
     assert pair["difference"] == np.inf
     assert np.isnan(pair[["low", "high", "p", "p_holm", "effect_size"]].astype(float)).all()
@@ -279,7 +290,7 @@ def test_intervals_stay_in_the_metrics_range() -> None:
         else p
         for p in predictions
     ]
-    values = stats.summarise(sure).values.dropna(subset=["training_low"])
+    values = summarise(sure).values.dropna(subset=["training_low"])
     lowest, highest = (values["metric"].map(lambda m, e=e: declared()[m].range[e]) for e in (0, 1))
     assert (values["training_low"] >= lowest).all()
     assert (values["training_high"] <= highest).all()
@@ -292,7 +303,7 @@ def test_intervals_stay_in_the_metrics_range() -> None:
         for p in two
     ]
     two += [p.at(method="other") for p in made({"cross-entropy": 1.0}, seeds=(0, 1), n=100)]
-    tables = stats.summarise(two, QUICK)
+    tables = summarise(two, QUICK)
     assert (
         (tables.pairs["high"] - tables.pairs["low"])[tables.pairs["metric"] == "accuracy"]
         .eq(2)
@@ -307,24 +318,24 @@ def test_groups_without_an_error_count_as_one_image_each() -> None:
     first = made({"cross-entropy": 1.0}, n=400)[0]
     right = replace(first, labels=first.log_probs.argmax(1))
     grouped = replace(right, groups=np.repeat(np.arange(10), 40).astype(str))
-    found = row(stats.summarise([grouped], QUICK).values, metric="accuracy")
+    found = row(summarise([grouped], QUICK).values, metric="accuracy")
     low, _ = intervals.wilson(1.0, np.nan, 10, 9, 0.05)
     assert found["low"] == pytest.approx(low)
-    alone = row(stats.summarise([right], QUICK).values, metric="accuracy")
+    alone = row(summarise([right], QUICK).values, metric="accuracy")
     assert alone["low"] > 0.99
 
 
 def test_one_group_gives_no_interval() -> None:
-    tables = stats.summarise(made(THREE, n=60, groups=1), QUICK)
+    tables = summarise(made(THREE, n=60, groups=1), QUICK)
     assert tables.values["low"].isna().all()
     assert tables.pairs["p"].isna().all()
 
 
 def test_few_errors_are_marked() -> None:
-    tables = stats.summarise(made({"cross-entropy": 1.0}, n=60), QUICK)
+    tables = summarise(made({"cross-entropy": 1.0}, n=60), QUICK)
     assert tables.values["few_errors"].all()
     assert any("fewer than 30 errors" in note for note in tables.notes)
-    plenty = stats.summarise(made({"cross-entropy": 1.0}, n=600), QUICK)
+    plenty = summarise(made({"cross-entropy": 1.0}, n=600), QUICK)
     assert not plenty.values["few_errors"].any()
 
 
@@ -338,7 +349,7 @@ def test_errors_in_few_groups_are_marked() -> None:
         hard |= (group.astype(int) < wrong) & (wrong == 3)
         labels = np.where(hard, (right + 1) % 4, right)
         assert hard.sum() >= 30
-        tables = stats.summarise([replace(predictions, labels=labels)], QUICK)
+        tables = summarise([replace(predictions, labels=labels)], QUICK)
         assert tables.values["few_errors"].all() == marked
 
 
@@ -346,13 +357,13 @@ def test_incomplete_and_missing_methods_are_named() -> None:
     predictions = [
         p for p in made(THREE, FIVE) if not (p.origin.method == "other" and p.origin.fold == "2/5")
     ]
-    tables = stats.summarise(predictions, QUICK, against="absent")
+    tables = summarise(predictions, QUICK, against="absent")
     assert set(tables.values["method"]) == {"cross-entropy", "good"}
     assert tables.notes[0].startswith("other is left out of data, resnet50")
     assert "4 of 5 replicates" in tables.notes[0]
     assert any("absent is missing or incomplete" in note for note in tables.notes)
     assert set(tables.pairs["reference"]) <= {"cross-entropy", "good"}
-    nothing = stats.summarise([p for p in made(THREE, FIVE) if p.origin.fold == "1/5"], QUICK)
+    nothing = summarise([p for p in made(THREE, FIVE) if p.origin.fold == "1/5"], QUICK)
     assert nothing.values.empty
     assert len(nothing.notes) == 3
 
@@ -366,34 +377,34 @@ def test_an_extra_or_unfinished_fit_costs_no_method() -> None:
         if p.origin.seed == 1 and p.origin.method == "good" and p.origin.fold == "1/5"
     ]
     extra = [p for p in predictions if p.origin.seed == 0 or p.origin.method == "good"]
-    alone = stats.summarise([p for p in predictions if p.origin.seed == 0], QUICK)
+    alone = summarise([p for p in predictions if p.origin.seed == 0], QUICK)
     for some, folds in ((begun, 1), (extra, 5)):
-        tables = stats.summarise(some, QUICK)
+        tables = summarise(some, QUICK)
         pd.testing.assert_frame_equal(tables.values, alone.values)
         pd.testing.assert_frame_equal(tables.ranks, alone.ranks)
         assert tables.notes[0].count("of seed 1") == folds
         assert "left out, since most methods lack it" in tables.notes[0]
-    both = stats.summarise(predictions, QUICK)
+    both = summarise(predictions, QUICK)
     assert set(both.values["replicates"]) == {10}
     # What all but one method have stays, and that one goes.
     most = [p for p in predictions if p.origin.method != "other" or p.origin.seed == 0]
-    tables = stats.summarise(most, QUICK)
+    tables = summarise(most, QUICK)
     assert set(tables.values["method"]) == {"cross-entropy", "good"}
     assert set(tables.values["replicates"]) == {10}
     begun += [p.at(method="late") for p in begun if p.origin.seed == 1]
-    notes = stats.summarise(begun, QUICK).notes
+    notes = summarise(begun, QUICK).notes
     assert any("late is left out" in note and "0 of 5 replicates" in note for note in notes)
     # Two methods with a seed of their own each: the seed in common stays.
     two = [p for p in made(THREE, seeds=(0, 1, 2)) if p.origin.method != "other"]
     two = [p for p in two if p.origin.seed != {"cross-entropy": 1, "good": 2}[p.origin.method]]
-    assert set(stats.summarise(two, QUICK).values["method"]) == {"cross-entropy", "good"}
+    assert set(summarise(two, QUICK).values["method"]) == {"cross-entropy", "good"}
 
 
 def test_an_extra_draw_costs_no_method() -> None:
     draws = made(THREE, ("draw-0",), n=100)
     draws += [p.at(fold="draw-1") for p in made(THREE, ("draw-0",), n=100, start=1)]
     extra = draws[0].at(fold="draw-2")
-    tables = stats.summarise([*draws, extra], QUICK)
+    tables = summarise([*draws, extra], QUICK)
     assert len(set(tables.values["method"])) == 3
     assert set(tables.values["images"]) == {200}
 
@@ -401,26 +412,26 @@ def test_an_extra_draw_costs_no_method() -> None:
 def test_what_cannot_be_compared_is_refused() -> None:
     predictions = made(THREE)
     with pytest.raises(InputError, match="two predictions of cross-entropy"):
-        stats.summarise([*predictions, predictions[0]], QUICK)
+        summarise([*predictions, predictions[0]], QUICK)
     other = [replace(predictions[0], ids=np.char.add(predictions[0].ids, "x")), *predictions[1:]]
     with pytest.raises(InputError, match="different images"):
-        stats.summarise(other, QUICK)
+        summarise(other, QUICK)
     labels = predictions[0].labels.copy()
     labels[3] = (labels[3] + 1) % 4
     with pytest.raises(InputError, match="'image 0003' different labels"):
-        stats.summarise([replace(predictions[0], labels=labels), *predictions[1:]], QUICK)
+        summarise([replace(predictions[0], labels=labels), *predictions[1:]], QUICK)
     with pytest.raises(InputError, match="unknown fold 'x'"):
-        stats.summarise([predictions[0].at(fold="x")], QUICK)
+        summarise([predictions[0].at(fold="x")], QUICK)
     with pytest.raises(InputError, match="alpha=2"):
-        stats.summarise(predictions, QUICK, alpha=2)
+        summarise(predictions, QUICK, alpha=2)
     twice = [p.at(fold=f"{i}/2") for p in predictions for i in (1, 2)]
     with pytest.raises(InputError, match="more than one test part"):
-        stats.summarise(twice, QUICK)
+        summarise(twice, QUICK)
 
 
 def test_tests_over_blocks_say_when_they_have_no_power() -> None:
     blocks = [p for i in range(2) for p in made(THREE, dataset=f"data{i}", start=i, n=400)]
-    tables = stats.summarise(blocks, QUICK)
+    tables = summarise(blocks, QUICK)
     nll = row(tables.overall, metric="nll")
     assert nll["blocks"] == 2
     assert not nll["powered"]
@@ -428,13 +439,13 @@ def test_tests_over_blocks_say_when_they_have_no_power() -> None:
     assert any("Tests over blocks" in note for note in tables.notes)
     assert row(tables.mean_ranks, metric="nll", method="good")["mean_rank"] == 1
     many = [p for i in range(12) for p in made(THREE, dataset=f"data{i}", start=i, n=200)]
-    assert row(stats.summarise(many, QUICK).overall, metric="nll")["powered"]
+    assert row(summarise(many, QUICK).overall, metric="nll")["powered"]
 
 
 def test_holm_counts_all_pairs_where_the_best_is_chosen_from_the_data() -> None:
     factors = {"cross-entropy": 1.25, "near": 1.1, "other": 1.15, "good": 1.05, "more": 1.2}
     predictions = made(factors, n=300)
-    found = {m: stats.summarise(predictions, QUICK, against=m).pairs for m in factors}
+    found = {m: summarise(predictions, QUICK, against=m).pairs for m in factors}
     for metric in QUICK:
         own = {m: f[(f["metric"] == metric) & (f["reference"] == m)] for m, f in found.items()}
         for pairs in own.values():
@@ -463,14 +474,14 @@ def test_an_infinite_loss_is_worse_than_a_finite_one_in_letters() -> None:
     wrong = int(np.argmax(log_probs.argmax(1) != first.labels))
     log_probs[wrong, first.labels[wrong]] = -np.inf
     infinite = replace(first, log_probs=log_probs).at(method="infinite")
-    tables = stats.summarise([first, infinite, infinite.at(method="too")], QUICK)
+    tables = summarise([first, infinite, infinite.at(method="too")], QUICK)
     shown = dict(zip(tables.ranks["method"], tables.ranks["group"]))
     assert shown == {"cross-entropy": "a", "infinite": "b", "too": "b"}
 
 
 def test_effect_sizes() -> None:
     predictions = made({"cross-entropy": 1.5, "good": 1.0}, groups=30)
-    pairs = stats.summarise(predictions, [*QUICK, "auc"]).pairs
+    pairs = summarise(predictions, [*QUICK, "auc"]).pairs
     one, other = (
         -p.log_probs[np.arange(200), p.labels]
         for p in sorted(predictions, key=lambda p: p.origin.method)
@@ -633,7 +644,7 @@ def test_three_seeds_do_not_tell_equal_methods_apart() -> None:
 
 
 def test_p_values_of_few_seeds_are_read_from_t() -> None:
-    pairs = stats.summarise(made(THREE, seeds=(0, 10, 20)), QUICK).pairs
+    pairs = summarise(made(THREE, seeds=(0, 10, 20)), QUICK).pairs
     pair = row(pairs, metric="nll", method="other", reference="cross-entropy")
     normal = comparison.p_value(*map(np.array, pair[["difference", "low", "high"]]), 0.05)
     assert pair["p"] > 1.2 * normal
@@ -736,7 +747,7 @@ def test_few_groups_widen_draws_more_for_a_surer_interval() -> None:
 @pytest.mark.parametrize("groups", [None, 8])
 def test_a_surer_interval_is_wider_everywhere(groups: int | None) -> None:
     predictions = made(THREE, FIVE, groups=groups, n=400)
-    usual, surer = (stats.summarise(predictions, alpha=alpha) for alpha in (0.05, 0.01))
+    usual, surer = (summarise(predictions, alpha=alpha) for alpha in (0.05, 0.01))
     one, other = usual.values, surer.values
     for low, high in (("low", "high"), ("training_low", "training_high")):
         known = one[low].notna()
@@ -782,14 +793,14 @@ def test_a_plug_in_brings_a_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         name = predictions[0].origin.method
         scores = frame[frame["method"] == name]
         assert scores["value"].tolist() == pytest.approx([margin, margin])
-        tables = stats.summarise(predictions, ["margin"], against="good")
+        tables = summarise(predictions, ["margin"], against="good")
         found = row(tables.values, method=name, metric="margin")
         assert found["value"] == pytest.approx(margin)
         assert found["low"] < found["value"] < found["high"]
         pair = row(tables.pairs, method=name, metric="margin", reference="good")
         assert pair["p"] < 0.001
         assert pair["low"] < pair["difference"] < pair["high"]
-        assert "margin" in stats.summarise(predictions).values["metric"].tolist()
+        assert "margin" in summarise(predictions).values["metric"].tolist()
     finally:
         monkeypatch.undo()
         for folder in plugins.FOLDERS:
@@ -803,9 +814,9 @@ def test_a_plug_in_brings_a_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_what_is_known_is_not_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
     predictions = made(THREE, FIVE, n=100)
-    first = stats.scores(predictions, QUICK)
-    known = stats.known_scores(first)
-    assert len(known) == len(first)
+    first = stats.tabulate(predictions, QUICK, "cross-entropy", 0.05)
+    known = {(Origin(**dict(zip(ORIGIN, row))), row[-2]): row[-1] for row in first.scores}
+    assert len(known) == len(first.scores)
     missing = predictions[0].origin, "nll"
     some = {key: value for key, value in known.items() if key != missing}
     measured = []
@@ -815,29 +826,41 @@ def test_what_is_known_is_not_measured_again(monkeypatch: pytest.MonkeyPatch) ->
         return float(metric.of(p).mean())
 
     monkeypatch.setattr(PerImage, "value", value)
-    pd.testing.assert_frame_equal(stats.scores(predictions, QUICK, known=some), first)
+    again = stats.tabulate(predictions, QUICK, "cross-entropy", 0.05, known=some)
+    for name in ("values", "ranks", "pairs", "scores"):
+        one, other = (pd.DataFrame(getattr(rows, name)) for rows in (again, first))
+        pd.testing.assert_frame_equal(one, other)
     assert measured == [missing]
     # What was handed on is believed.
-    tables = stats.summarise(predictions, QUICK, scores=first.assign(value=0.25))
-    assert (tables.values["value"] == 0.25).all()
+    told = dict.fromkeys(known, 0.25)
+    tables = stats.tabulate(predictions, QUICK, "cross-entropy", 0.05, known=told)
+    assert {row["value"] for row in tables.values} == {0.25}
     assert len(measured) == 1
 
 
-def test_handing_scores_on_changes_nothing() -> None:
+def test_rows_come_back_from_plain_values() -> None:
+    rows = stats.tabulate(made(THREE, FIVE, n=100), QUICK, "cross-entropy", 0.05)
+    again = stats.BlockTables.from_plain(json.loads(json.dumps(rows.to_plain())))
+    one, other = (stats.gather([r], QUICK, 0.05) for r in (rows, again))
+    for name in ("values", "ranks", "pairs", "scores"):
+        pd.testing.assert_frame_equal(getattr(one, name), getattr(other, name))
+    assert one.notes == other.notes
+
+
+def test_scores_of_the_tables_are_the_scores() -> None:
+    """Also where replicates are left out, and all of a seed together are other images."""
     predictions = made(THREE, FIVE, (0, 1), n=120)
     predictions.append(predictions[0].at(seed=2))
     draws = made(THREE, ("draw-0",), n=100, dataset="other")
     draws += [
         p.at(fold="draw-1") for p in made(THREE, ("draw-0",), n=100, dataset="other", start=1)
     ]
-    # All draws of this method together are other images than those that are compared.
     draws.append(made(THREE, ("draw-0",), n=100, dataset="other", start=2)[0].at(fold="draw-2"))
-    for listed in (predictions, draws):
-        one = stats.summarise(listed, QUICK)
-        other = stats.summarise(listed, QUICK, scores=stats.scores(listed, QUICK))
-        for name in ("values", "ranks", "pairs"):
-            pd.testing.assert_frame_equal(getattr(one, name), getattr(other, name))
-        assert one.notes == other.notes
+    for listed in (predictions, draws, predictions + draws):
+        tables = summarise(listed, QUICK)
+        pd.testing.assert_frame_equal(tables.scores, stats.scores(listed, QUICK))
+        alone = [p for p in listed if p.origin.fold != "draw-2" and p.origin.seed != 2]
+        pd.testing.assert_frame_equal(tables.values, summarise(alone, QUICK).values)
 
 
 def test_folds_are_joined_once() -> None:
