@@ -432,11 +432,12 @@ def _candidates(
         yield from (tuple(some) for some in (within, kept, names) if len(some) > 1)
     elif names:
         yield tuple(names)
-    by_stem: dict[str, list[str]] = {}
-    for name in names:
-        if match := re.fullmatch(r"(.*?)\d+", name):
-            by_stem.setdefault(match[1], []).append(name)
-    yield from (tuple(some) for some in by_stem.values() if len(some) > 1)
+    sets = {"": [name for name in names if name in labels]}
+    for stem in (r"(.*?)\d+", r"(.*[ _.:\-]).*"):
+        for name in names:
+            if match := re.fullmatch(stem, name):
+                sets.setdefault(stem + match[1], []).append(name)
+    yield from (tuple(some) for some in sets.values() if len(some) > 1)
 
 
 def _in_order(

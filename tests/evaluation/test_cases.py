@@ -303,3 +303,10 @@ def test_names_that_need_a_pickle_are_refused_with_the_remedy(tmp_path: Path) ->
         evaluate(file)
     memory = evaluate(logits=LOGITS, labels=names[LABELS], classes=names, metrics=["accuracy"])
     assert measured(memory, "predictions")["accuracy"] == pytest.approx(ACCURACY)
+
+
+def test_a_sum_of_one_but_for_rounding_is_not_divided_by() -> None:
+    probs = np.array([[0.1] * 10, [0.3, 0.3, 0.4] + [0.0] * 7])  # 0.9999999999999999 and 1
+    assert probs[0].sum() != 1
+    result = evaluate(probs=probs, labels=[3, 2], metrics=["nll"])
+    assert measured(result, "predictions")["nll"] == -(np.log(0.1) + np.log(0.4)) / 2
