@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.api import ORIGIN, InputError, Origin, Predictions
+from benchmark.api import ORIGIN, BlockKey, InputError, Origin, Predictions
 from benchmark.plan.addresses import digest
 from benchmark.plan.presets import REFERENCE
 from benchmark.results import manifest
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 
     from benchmark.report.curves import MethodCurves
     from benchmark.statistics import BlockTables, Tables
+    from benchmark.statistics.scores import Known
+    from benchmark.statistics.summary import Numbers, Unmeasured
+
+_MANY = 16
+"""So many predictions of a block are worth a division among processes."""
 
 _FRAMES = ("values", "ranks", "pairs", "overall", "mean_ranks", "scores")
 
@@ -158,9 +163,7 @@ def _check_reference(against: str | None, methods: set[str]) -> None:
 def _blocks(
     memo: Memo, predictions: Sequence[Predictions], sources: dict[Origin, str], options: _Options
 ) -> list[tuple[BlockTables, dict[str, MethodCurves]]]:
-    """The rows and curves of each block: kept ones, or made anew, two at a time."""
-    import joblib
-
+    """The rows and curves of each block: kept ones, or made anew."""
     from benchmark.report import curves
     from benchmark.statistics import BlockTables, by_block
 
@@ -174,14 +177,8 @@ def _blocks(
     todo = [block for block in blocks if kept[block] is None]
     if todo:
         scores = memo.get("scores", code) or {}
-        work = joblib.delayed(_work)
-        jobs = min(len(todo), joblib.cpu_count())
-        tasks = [
-            work(blocks[block], options, _known(scores, blocks[block], sources)) for block in todo
-        ]
-        with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
-            done = joblib.Parallel(jobs, batch_size=1)(tasks)
-        for block, made in zip(todo, done, strict=True):
+        known = {block: _known(scores, blocks[block], sources) for block in todo}
+        for block, made in _tabulate({block: blocks[block] for block in todo}, options, known):
             kept[block] = made
             memo.put("block", keys[block], made)
         memo.keep_only("block", keys.values())
@@ -193,18 +190,44 @@ def _blocks(
     ]
 
 
-def _work(
-    predictions: Sequence[Predictions],
-    options: _Options,
-    known: dict[tuple[Origin, str], float],
-) -> dict[str, Any]:
-    """All that is computed of one block, as plain values: a pure function."""
-    from benchmark.report import curves
-    from benchmark.statistics import tabulate
+def _tabulate(
+    blocks: dict[BlockKey, list[Predictions]], options: _Options, known: Mapping[BlockKey, Known]
+) -> Iterator[tuple[BlockKey, dict[str, Any]]]:
+    """All that is computed of each block, as plain values: by methods first, then together."""
+    import joblib
 
-    rows = tabulate(predictions, options.metrics, options.against, options.alpha, known=known)
-    drawn = curves.of_methods(predictions, rows.methods, options.alpha)
-    return {"tables": rows.to_plain(), "curves": curves.to_plain(drawn)}
+    from benchmark.results.processes import on_all_cores
+    from benchmark.statistics import unmeasured
+
+    make = {
+        block: unmeasured(members, options.metrics, options.against, options.alpha)
+        for block, members in blocks.items()
+    }
+    shares = [
+        (block, share)
+        for block, members in blocks.items()
+        for share in make[block].divide(joblib.cpu_count() if len(members) >= _MANY else 1)
+    ]
+    measured = on_all_cores(_measure, [(share, known[block]) for block, share in shares])
+    parts: dict[BlockKey, list[Any]] = {block: [] for block in blocks}
+    for (block, _), part in zip(shares, measured, strict=True):
+        parts[block].append(part)
+    joined = on_all_cores(_join, [(make[block], parts[block]) for block in blocks])
+    yield from zip(blocks, joined, strict=True)
+
+
+def _measure(share: Unmeasured, known: Known) -> tuple[Numbers, dict[str, Any]]:
+    from benchmark.report import curves
+
+    numbers = share.measure(known)
+    methods = share.block.methods if share.block else ()
+    return numbers, curves.to_plain(curves.of_methods(share.predictions, methods, share.alpha))
+
+
+def _join(block: Unmeasured, parts: list[tuple[Numbers, dict[str, Any]]]) -> dict[str, Any]:
+    tables = block.tabulate([numbers for numbers, _ in parts])
+    curves = {method: values for _, drawn in parts for method, values in drawn.items()}
+    return {"tables": tables.to_plain(), "curves": curves}
 
 
 def _source(store: Store, entry: manifest.Entry) -> str:

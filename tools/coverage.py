@@ -29,8 +29,9 @@ from benchmark.measures.bins import Bins, equal_width, equal_width_bins
 from benchmark.measures.declared import metrics
 from benchmark.measures.inversion import floor_draws, noise_floor
 from benchmark.measures.kinds import Binned
+from benchmark.statistics.apart import measure_apart
 from benchmark.statistics.blocks import Block
-from benchmark.statistics.estimates import FEW_ERRORS, estimate, invert
+from benchmark.statistics.estimates import FEW_ERRORS, estimate
 from benchmark.statistics.intervals import Bootstrap
 
 CLASSES = 10
@@ -279,6 +280,7 @@ def simulate(cell: Cell, sets: int, seed: int) -> dict[str, float]:
             images=cell.images,
             groups=groups,
             posterior=False,
+            parts=samples,
         )
         # The resamples do not depend on the data: one set of them serves all.
         units = np.bincount(block.units)
@@ -286,11 +288,11 @@ def simulate(cell: Cell, sets: int, seed: int) -> dict[str, float]:
             boot = Bootstrap.draw(block.units, np.random.default_rng(seed))
             weights[len(units)] = boot.weights
         boot = Bootstrap(weights[len(units)], block.units, units.astype(np.float64))
-        inverted = invert(block, [ece], 0.05)
+        apart = measure_apart(block, [metrics()[name] for name in MEASURES], boot, 0.05, {})
         counts["sets"] += 1
         for name in MEASURES:
             truth = [model.truth[name] for model in models]
-            found = estimate(block, metrics()[name], boot, inverted, 0.05)
+            found = estimate(block, metrics()[name], boot, apart, 0.05)
             for column, method in enumerate(METHODS):
                 covered = found.low[column] <= truth[column] <= found.high[column]
                 add(f"cover {name} {method}", covered)

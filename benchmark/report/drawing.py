@@ -17,8 +17,6 @@ from typing import Any, Literal
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-import scikit_posthocs
-import seaborn as sns
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -32,13 +30,16 @@ from benchmark.api import FloatArray
 from benchmark.report.curves import BoolArray, Measured, Number, Reliability
 from benchmark.report.words import broken, shortened
 
-BLUE, ORANGE, GREEN, RED, PURPLE, *_ = sns.color_palette("colorblind").as_hex()
+BLUE, ORANGE, GREEN, PURPLE = "#0173b2", "#de8f05", "#029e73", "#cc78bc"
 INK, GREY, PALE, BAND, GRID = "#1f2430", "#6b7280", "#c9ced6", "#e4e7ec", "#eceef2"
 WIDTH = 10.0
 _DPI = 160
 _DASHED = (0, (4, 3))
-_STYLE = {
-    **sns.axes_style("ticks"),
+_STYLE: dict[Any, Any] = {
+    "lines.solid_capstyle": "round",
+    "patch.force_edgecolor": True,
+    "patch.edgecolor": "white",
+    "axes.axisbelow": True,
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9,
@@ -86,10 +87,11 @@ def paint(picture: str, values: Mapping[str, Any]) -> Figure:
         return _PICTURES[picture](**values)
 
 
-def render(figure: Figure) -> tuple[bytes, bytes]:
-    """A figure as PNG and as SVG, without dates and versions."""
+def render(picture: str, values: Mapping[str, Any]) -> tuple[bytes, bytes]:
+    """The picture of that name as PNG and as SVG, without dates and versions."""
     png, svg = io.BytesIO(), io.BytesIO()
     with style():  # in this order: a layout comes out a hair different the second time
+        figure = _PICTURES[picture](**values)
         figure.savefig(png, format="png", metadata={"Software": None}, dpi=_DPI)
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None}, dpi=_DPI)
     return png.getvalue(), svg.getvalue()
@@ -141,7 +143,7 @@ def _reliability_panel(main: Axes, below: Axes, r: Reliability) -> None:
     below.bar(left, r.share, widths, align="edge", color=GREY, ec="white", lw=0.4)
     for ax in (main, below):
         _share_axis(ax)
-        sns.despine(ax=ax)
+        _open(ax)
     main.set_ylim(0, 1)
     main.set_yticks([0, 0.5, 1], ["0", "50", "100"])
     below.set_yticks([])
@@ -213,7 +215,7 @@ def _forest_panel(ax: Axes, m: Measured, is_reference: BoolArray) -> None:
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x", color=GRID, lw=0.7, zorder=-3)
     ax.set_axisbelow(True)
-    sns.despine(ax=ax, left=True)
+    _open(ax, "left")
 
 
 def _scatter(
@@ -245,7 +247,7 @@ def _scatter(
         room = max(0.08 * np.ptp(x), 0.15 * x.max() - np.ptp(x) / 2)
         ax.set_xlim(x.min() - room, x.max() + room)
     ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.10g}"))
-    sns.despine(ax=ax)
+    _open(ax)
     _labels_beside(ax, methods, x, y, front)
     handles = [
         _dot(ORANGE, "D", "Pareto front of the point values (times within 5 % are equal)"),
@@ -320,7 +322,7 @@ def _family(
         if m.percent:
             ax.set_ylim(bottom=0)
         ax.grid(axis="y", color=GRID, lw=0.7, zorder=-3)
-        sns.despine(ax=ax)
+        _open(ax)
     handles = [_dot(colour, marker, f"{name}-N") for name, (colour, marker) in shapes.items()]
     if reference is not None:
         handles.append(_line(GREY, reference[0], dashed=True))
@@ -355,7 +357,7 @@ def _selective(
             ax.set_ylabel("Error rate, % ↓")
         if last:
             ax.set_xlabel("Images kept, %")
-        sns.despine(ax=ax)
+        _open(ax)
     handles = [_line(BLUE, "this method"), _patch(BAND, "range of all methods")]
     if reference in methods:
         handles.insert(1, _line(INK, reference, dashed=True))
@@ -365,6 +367,8 @@ def _selective(
 
 def _critical(ranks: Mapping[str, Mapping[str, Sequence[float]]], alpha: float) -> Figure:
     """Critical difference diagrams, one below the other."""
+    import scikit_posthocs  # slow to import, for these pictures alone
+
     lines = math.ceil(max(map(len, ranks.values())) / 2)
     figure = _new_figure(WIDTH, len(ranks) * (1.15 + 0.19 * lines), layout="constrained")
     axes = figure.subplots(len(ranks), 1, squeeze=False)[:, 0]
@@ -459,8 +463,14 @@ def _outer(grid: GridSpec, i: int, count: int) -> tuple[bool, bool]:
 
 
 def _title(ax: Axes, title: str) -> None:
-    """Name a panel, at a fixed place: to look for a free one takes long, and nothing is there."""
-    ax.set_title(title, loc="left", pad=3, fontweight="bold")
+    """Name a panel. One line stands clear of it: to look for a free place takes long."""
+    place = None if "\n" in title else 1.0
+    ax.set_title(title, loc="left", y=place, pad=3, fontweight="bold")
+
+
+def _open(ax: Axes, *more: str) -> None:
+    """Leave the frame open at the top, at the right, and at more sides."""
+    ax.spines[["top", "right", *more]].set_visible(False)
 
 
 def _share_axis(ax: Axes, start: float = 0.0) -> None:

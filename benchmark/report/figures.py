@@ -36,6 +36,7 @@ from benchmark.report.words import (
     percent,
     quantity,
 )
+from benchmark.results.processes import on_all_cores
 from benchmark.statistics import comparison
 
 if TYPE_CHECKING:
@@ -44,8 +45,11 @@ if TYPE_CHECKING:
 DIGESTS = ".digests.json"
 """Beside the figures: what each was drawn from, and what came out."""
 
+_SLOW = ("critical", "diagrams")
+"""The pictures that take longest."""
+
 _MANY = 8
-"""So many pictures are worth the start of a second process."""
+"""So many pictures are worth the start of processes."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -102,20 +106,20 @@ class Drawing:
 def _render(picture: str, values: Mapping[str, Any]) -> tuple[bytes, bytes]:
     from benchmark.report import drawing  # matplotlib is not loaded where nothing is drawn
 
-    return drawing.render(drawing.paint(picture, values))
+    return drawing.render(picture, values)
 
 
 @cache
 def _code() -> str:
     """What draws: this package's modules, and the versions of those that they rest on."""
     sources = [Path(__file__).with_name(name).read_bytes() for name in ("drawing.py", "words.py")]
-    libraries = ("matplotlib", "seaborn", "scikit-posthocs", "pillow", "numpy", "pandas", "scipy")
+    libraries = ("matplotlib", "scikit-posthocs", "pillow", "numpy", "pandas", "scipy")
     versions = [importlib.metadata.version(name) for name in libraries]
     return hashlib.sha256(b"".join(sources) + repr(versions).encode()).hexdigest()
 
 
 def render(drawings: Sequence[Drawing], folder: Path | None = None) -> bytes:
-    """Make the files of all drawings, two at a time; in a folder, only of those that changed.
+    """Make the files of all drawings; in a folder, only of those that changed.
 
     Args:
         drawings: their ``files`` are filled in.
@@ -132,9 +136,9 @@ def render(drawings: Sequence[Drawing], folder: Path | None = None) -> bytes:
             if known[d.name] == [d.digest, _sha(png), _sha(svg)]:
                 d.files = png, svg
     todo = [d for d in drawings if d.files is None]
-    jobs = min(2, joblib.cpu_count()) if len(todo) >= _MANY else 1
-    draw = joblib.delayed(_render)
-    files = joblib.Parallel(jobs, batch_size=1)(draw(d.picture, d.values) for d in todo)
+    todo.sort(key=lambda d: d.picture not in _SLOW)  # last, they would keep the others waiting
+    tasks = [(d.picture, d.values) for d in todo]
+    files = on_all_cores(_render, tasks) if len(todo) >= _MANY else [_render(*t) for t in tasks]
     for d, drawn in zip(todo, files, strict=True):
         d.files = drawn
     new = {d.name: [d.digest, _sha(d.png), _sha(d.svg)] for d in drawings}

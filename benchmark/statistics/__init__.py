@@ -5,9 +5,9 @@ Everything here works on stored predictions alone, and gives data frames.
 
 from benchmark.statistics.blocks import by_block
 from benchmark.statistics.estimates import FEW_ERRORS, FEW_GROUPS
+from benchmark.statistics.rows import BlockTables, Tables
 from benchmark.statistics.scores import scores
-from benchmark.statistics.summary import check, gather, summarise, tabulate
-from benchmark.statistics.tables import BlockTables, Tables
+from benchmark.statistics.summary import check, gather, summarise, tabulate, unmeasured
 
 __all__ = [
     "FEW_ERRORS",
@@ -20,4 +20,5 @@ __all__ = [
     "scores",
     "summarise",
     "tabulate",
+    "unmeasured",
 ]

@@ -178,6 +178,12 @@ class Block:
     posterior: bool
     parts: dict[str, tuple[Predictions, ...]] = field(default_factory=dict)
 
+    def only(self, methods: Sequence[str]) -> Block:
+        """The same with fewer methods."""
+        samples = {method: self.samples[method] for method in methods}
+        parts = {method: self.parts[method] for method in methods}
+        return replace(self, methods=tuple(methods), samples=samples, parts=parts)
+
     @property
     def label(self) -> str:
         """Data set and backbone, for sentences."""

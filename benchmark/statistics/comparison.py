@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations
 from string import ascii_lowercase
 
@@ -150,18 +151,27 @@ def friedman(values: Floats, higher_is_better: bool, alpha: float = 0.05) -> Fri
     ranked = ranks(values, higher_is_better)
     if methods < 2:
         return Friedman(blocks, ranked.mean(0), np.nan, np.nan, np.nan, False)
-    from scipy import stats as distributions  # slow to import
-
-    quantile = distributions.studentized_range.ppf(1 - alpha, methods, np.inf) / np.sqrt(2)
-    critical = float(quantile * np.sqrt(methods * (methods + 1) / (6 * blocks)))
+    critical = float(
+        _nemenyi_quantile(alpha, methods) * np.sqrt(methods * (methods + 1) / (6 * blocks))
+    )
     statistic = p = np.nan
     if methods >= 3 and blocks >= 2:
         if np.ptp(ranked) == 0:
             statistic, p = 0.0, 1.0
         else:
+            from scipy import stats as distributions  # slow to import
+
             statistic, p = map(float, distributions.friedmanchisquare(*ranked.T))
     powered = blocks >= 2 and critical <= (methods - 1) / 2
     return Friedman(blocks, ranked.mean(0), statistic, p, critical, powered)
+
+
+@cache
+def _nemenyi_quantile(alpha: float, methods: int) -> float:
+    """Of the studentized range: slow to find, and the same for all metrics."""
+    from scipy import stats as distributions
+
+    return float(distributions.studentized_range.ppf(1 - alpha, methods, np.inf) / np.sqrt(2))
 
 
 def chance_of_best(resampled: Floats) -> Floats:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from benchmark.api import Floats, IntArray, Metric, PerImage, Weighted
 from benchmark.measures.bins import Groups
-from benchmark.measures.inversion import inversion_intervals
 from benchmark.measures.kinds import Binned
 from benchmark.statistics import comparison, intervals
+from benchmark.statistics.apart import Apart
 from benchmark.statistics.blocks import Block
 from benchmark.statistics.intervals import Bootstrap, t_quantile
 
@@ -56,40 +55,12 @@ class Estimates:
         return np.asarray(comparison.p_value(difference, *ends, alpha, self.degrees))
 
 
-Inverted = dict[str, Floats]
-"""Inversion intervals by metric, ``(2, 2, methods)``: at ``alpha``, then at ``alpha / 2`` (two of
-which hold a difference, by Bonferroni's inequality); their lower, then their upper ends."""
-
-
-def invert(block: Block, metrics: Sequence[Metric], alpha: float) -> Inverted:
-    """Inversion intervals of all binned metrics, with the variance between seeds.
-
-    All metrics of the same bins share their draws.
-    """
-    binned = [m for m in metrics if isinstance(m, Binned) and m.interval]
-    inverted = {m.name: np.empty((2, 2, len(block.methods))) for m in binned}
-    levels = (alpha, alpha / 2)
-    for number, method in enumerate(block.methods):
-        for bins_of in dict.fromkeys(m.bins for m in binned):
-            together = [m for m in binned if m.bins is bins_of]
-            seeds = [p.once(bins_of).at_level(alpha) for p in block.samples[method]]
-            errors = [(m.of, m.truth or m.of) for m in together]
-            for metric, ends in zip(together, inversion_intervals(seeds, errors, levels)):
-                values = np.array([metric.of(b.hits[None], b)[0] for b in seeds])
-                for row, (level, (low, high)) in enumerate(zip(levels, ends)):
-                    inverted[metric.name][row, :, number] = intervals.with_seeds(
-                        np.asarray(values.mean()), low, high, values, level, positive=True
-                    )
-    return inverted
-
-
 def estimate(
     block: Block,
     metric: Metric,
     boot: Bootstrap,
-    inverted: Inverted,
+    apart: Apart,
     alpha: float,
-    seeds: Floats | None = None,
 ) -> Estimates:
     """Values, intervals and paired differences of a metric, given the trained models.
 
@@ -100,22 +71,22 @@ def estimate(
         block: the methods.
         metric: which measure.
         boot: the resamples shared by all methods.
-        inverted: the inversion intervals of the binned metrics.
+        apart: the numbers of its methods.
         alpha: one minus the coverage.
-        seeds: ``(methods, seeds)`` the metric's values where they are known.
     """
-    if seeds is None:
-        seeds = np.array([[metric.value(p) for p in block.samples[m]] for m in block.methods])
+    seeds = apart.seeds[metric.name]
     value = seeds.mean(1)
     number = len(block.methods)
     correct = np.stack([block.samples[m][0].correct for m in block.methods], axis=1)
     fewest = float(boot.degrees(correct).min())
     if isinstance(metric, Binned) and metric.interval:
-        found = _binned(metric, value, inverted[metric.name], fewest)
+        found = _binned(metric, value, apart.inverted[metric.name], fewest)
     elif isinstance(metric, PerImage):
-        found = _per_image(block, metric, boot, value, fewest, alpha)
+        images = np.ascontiguousarray(apart.images[metric.name].T)
+        found = _per_image(block, metric, images, boot, value, fewest, alpha)
     elif isinstance(metric, Weighted):
-        found = _weighted(block, metric, boot, value, fewest, alpha)
+        drawn = np.ascontiguousarray(apart.weighted[metric.name].T)
+        found = _weighted(block, drawn, boot, value, fewest, alpha)
     else:
         unknown = np.full((number, number), np.nan)
         degrees = np.full((number, number), fewest)
@@ -142,7 +113,7 @@ def estimate(
 
 def _binned(metric: Binned, value: Floats, inverted: Floats, fewest: float) -> Estimates:
     """From the inversion intervals; those of differences combine two of them (Bonferroni)."""
-    (low, high), (bonferroni_low, bonferroni_high) = inverted
+    (low, high), (bonferroni_low, bonferroni_high) = np.moveaxis(inverted, 0, 2)
     unknown = np.full((len(value), len(value)), np.nan)
     pair_low = pair_high = unknown
     if metric.floor_removed:
@@ -156,15 +127,18 @@ def _binned(metric: Binned, value: Floats, inverted: Floats, fewest: float) -> E
 
 
 def _per_image(
-    block: Block, metric: PerImage, boot: Bootstrap, value: Floats, fewest: float, alpha: float
+    block: Block,
+    metric: PerImage,
+    images: Floats,
+    boot: Bootstrap,
+    value: Floats,
+    fewest: float,
+    alpha: float,
 ) -> Estimates:
     """Of means over images: bootstrap-t, and intervals of their own for proportions."""
     number = len(value)
     i, j = np.triu_indices(number, 1)
-    images = np.stack(
-        [np.mean([p.once(metric.of) for p in block.samples[m]], axis=0) for m in block.methods], 1
-    )
-    finite = np.isfinite(images).all(0)
+    finite = np.asarray(np.isfinite(images).all(0))
     images = np.where(finite, images, 0.0)
     differences = images[:, i] - images[:, j]
     degrees = np.full((number, number), fewest)
@@ -195,16 +169,11 @@ def _per_image(
 
 
 def _weighted(
-    block: Block, metric: Weighted, boot: Bootstrap, value: Floats, fewest: float, alpha: float
+    block: Block, drawn: Floats, boot: Bootstrap, value: Floats, fewest: float, alpha: float
 ) -> Estimates:
     """Of functions of weighted images: the bootstrap's standard error, and t."""
     number = len(value)
     i, j = np.triu_indices(number, 1)
-    weights = boot.of_images(intervals.SLOW_RESAMPLES)
-    drawn = np.stack(
-        [np.mean([metric.of(p, weights) for p in block.samples[m]], 0) for m in block.methods],
-        axis=1,
-    )
     width = t_quantile(alpha, fewest) * np.sqrt(len(boot.sizes) / max(len(boot.sizes) - 1, 1))
     half = width * drawn.std(0, ddof=1)
     error = (drawn[:, i] - drawn[:, j]).std(0, ddof=1)

@@ -9,7 +9,7 @@ import pandas as pd
 from benchmark.measures.declared import select
 from benchmark.statistics import comparison
 from benchmark.statistics.blocks import KEY
-from benchmark.statistics.tables import BlockTables
+from benchmark.statistics.rows import BlockTables
 
 OVERALL_COLUMNS = (
     "metric",

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
-from scipy import sparse
 
-from benchmark.api import Floats, IntArray, PerImage, Predictions, Weighted
+from benchmark.api import IntArray
 from benchmark.measures.declared import metrics, ranked
-from benchmark.measures.kinds import Binned
 from benchmark.statistics import comparison, intervals
+from benchmark.statistics.apart import Apart
 from benchmark.statistics.blocks import KEY, Block
 from benchmark.statistics.estimates import Estimates
-from benchmark.statistics.intervals import Bootstrap
+from benchmark.statistics.intervals import RESAMPLES
 
 RANK_COLUMNS = (
     *KEY,
@@ -30,8 +29,7 @@ RANK_COLUMNS = (
 def rank_rows(
     block: Block,
     estimates: Mapping[str, Estimates],
-    replicates: Mapping[str, Floats],
-    boot: Bootstrap,
+    apart: Apart,
     generator: np.random.Generator,
     alpha: float,
 ) -> list[dict[str, object]]:
@@ -40,26 +38,21 @@ def rank_rows(
     Args:
         block: the methods.
         estimates: of the ranked metrics, among others.
-        replicates: the metrics' values, ``(methods, seeds, folds)``.
-        boot: the resamples shared by all methods.
+        apart: the numbers of its methods, of the ranked metrics among others.
         generator: draws the seeds of each resample.
         alpha: one minus the coverage of the intervals over training, and the level of the letters.
     """
     number = len(block.methods)
     values = {name: estimates[name].value for name in ranked()}
     rank = comparison.mean_rank(values)
-    by_replicate = comparison.mean_rank({name: replicates[name].T for name in ranked()}).T
+    by_replicate = comparison.mean_rank({name: apart.replicates[name].T for name in ranked()}).T
     mean, lower, upper = intervals.over_training(by_replicate, block.key.folds, alpha)
     low = np.maximum(rank - (mean - lower), 1)
     high = np.minimum(rank + (upper - mean), number)
 
-    chosen = generator.multinomial(
-        block.seeds, np.full(block.seeds, 1 / block.seeds), len(boot.weights)
-    )
+    chosen = generator.multinomial(block.seeds, np.full(block.seeds, 1 / block.seeds), RESAMPLES)
     share = chosen.T / block.seeds
-    drawn = {
-        name: (resampled(name, block.samples.values(), boot) * share).sum(1).T for name in ranked()
-    }
+    drawn = {name: (apart.resampled[name] * share).sum(1).T for name in ranked()}
     chance = comparison.chance_of_best(comparison.mean_rank(drawn))
     order = np.argsort(rank, kind="stable")
     group = letters(estimates, order, alpha)
@@ -80,44 +73,6 @@ def rank_rows(
         }
         for m in order
     ]
-
-
-def resampled(name: str, methods: Collection[Sequence[Predictions]], boot: Bootstrap) -> Floats:
-    """A metric of every resample, ``(methods, seeds, resamples)``.
-
-    Resampling adds the labels' noise to a calibration error a second time: of such only the
-    spread is used, around the observed value. What cannot be resampled stays as it is.
-
-    Args:
-        name: of the metric.
-        methods: the predictions of each method, one a seed.
-        boot: the resamples.
-    """
-    metric = metrics()[name]
-    samples = [p for seeds in methods for p in seeds]
-    totals = boot.weights @ boot.sizes
-    if isinstance(metric, PerImage):
-        images = np.stack([p.once(metric.of) for p in samples], 1)
-        finite = np.isfinite(images).all(0)
-        sums = boot.weights @ boot.sums(np.where(finite, images, 0.0))
-        drawn = np.where(finite, sums / totals[:, None], np.inf).T
-    elif isinstance(metric, Weighted):
-        drawn = np.stack([metric.of(p, boot.of_images(len(totals))) for p in samples])
-    elif isinstance(metric, Binned):
-        drawn = np.stack([_resampled_error(metric, p, boot, totals) for p in samples])
-    else:
-        drawn = np.repeat([[metric.value(p)] for p in samples], len(totals), axis=1)
-    return drawn.reshape(len(methods), -1, len(totals))
-
-
-def _resampled_error(metric: Binned, p: Predictions, boot: Bootstrap, totals: Floats) -> Floats:
-    bins = p.once(metric.bins)
-    gaps = sparse.csr_array(
-        (bins.hit - bins.confidence, (bins.index, boot.units)), (bins.bins, len(boot.sizes))
-    )
-    drawn = np.asarray(gaps @ boot.by_unit) * (bins.images / totals)
-    errors = metric.of(bins.expected + drawn.T, bins)
-    return np.asarray(errors + (metric.observed(p) - errors.mean()))
 
 
 def letters(estimates: Mapping[str, Estimates], order: IntArray, alpha: float) -> dict[int, str]:

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from benchmark.api import ORIGIN, Floats, InputError, Predictions
+from benchmark.api import ORIGIN, InputError, Metric, Predictions
 from benchmark.measures.declared import ranked, select
 from benchmark.plan.seeding import derive
+from benchmark.statistics.apart import Apart, measure_apart
 from benchmark.statistics.blocks import Block, build, by_block, joined_seeds, ordered
-from benchmark.statistics.estimates import (
-    FEW_ERRORS,
-    FEW_GROUPS,
-    estimate,
-    few_errors,
-    invert,
-)
+from benchmark.statistics.estimates import FEW_ERRORS, FEW_GROUPS, estimate, few_errors
 from benchmark.statistics.intervals import Bootstrap
 from benchmark.statistics.over_blocks import over_blocks
 from benchmark.statistics.ranks import RANK_COLUMNS, rank_rows
-from benchmark.statistics.rows import PAIR_COLUMNS, VALUE_COLUMNS, pair_rows, value_rows
+from benchmark.statistics.rows import (
+    PAIR_COLUMNS,
+    VALUE_COLUMNS,
+    BlockTables,
+    Tables,
+    pair_rows,
+    value_rows,
+)
 from benchmark.statistics.scores import SCORE_COLUMNS, Known, measure
-from benchmark.statistics.tables import BlockTables, Tables
 
 
 def summarise(
@@ -110,6 +112,131 @@ def with_ranked(metrics: Sequence[str] | None) -> list[str] | None:
     return None if metrics is None else [*metrics, *ranked()]
 
 
+Numbers = tuple[Known, Apart | None]
+"""Of some methods: the scores of all replicates, and the numbers of the complete ones."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Unmeasured:
+    """A block, or some of its methods, and what is to be said of it: picklable.
+
+    Attributes:
+        predictions: of all methods and replicates, in the fixed order.
+        block: the complete methods, or None where there are none.
+        left_out: sentences on methods and replicates that are left out.
+        metrics: names of the scores to give; None means all that can be computed.
+        against: the reference.
+        alpha: one minus the coverage.
+        seed: of all random draws.
+    """
+
+    predictions: Sequence[Predictions]
+    block: Block | None
+    left_out: list[str]
+    metrics: Sequence[str] | None
+    against: str
+    alpha: float
+    seed: int
+
+    def divide(self, parts: int) -> list[Unmeasured]:
+        """Shares of the methods, in their order: at most so many."""
+        methods = list(dict.fromkeys(p.origin.method for p in self.predictions))
+        shares = []
+        for some in np.array_split(np.array(methods, object), min(parts, len(methods))):
+            predictions = [p for p in self.predictions if p.origin.method in some]
+            complete = [m for m in self.block.methods if m in some] if self.block else []
+            block = self.block.only(complete) if self.block and complete else None
+            shares.append(replace(self, predictions=predictions, block=block))
+        return shares
+
+    def measure(self, known: Known | None = None) -> Numbers:
+        """Whatever follows from each method apart from the others.
+
+        Args:
+            known: values that need not be measured again.
+        """
+        scores = measure(
+            [*self.predictions, *joined_seeds(self.predictions)], self.metrics, known or {}
+        )
+        if self.block is None:
+            return scores, None
+        # Where replicates are left out, the folds of a seed together are other ones.
+        kept = {p for parts in self.block.parts.values() for p in parts}
+        otherwise = {replace(p.origin, fold="pooled") for p in self.predictions if p not in kept}
+        same = {key: value for key, value in scores.items() if key[0] not in otherwise}
+        boot, _ = self._draw(self.block)
+        metrics = self._metrics(self.block)
+        return scores, measure_apart(self.block, metrics, boot, self.alpha, same)
+
+    def tabulate(self, parts: Sequence[Numbers]) -> BlockTables:
+        """All rows of the block, from what was measured of all shares of it."""
+        scores = {key: value for part, _ in parts for key, value in part.items()}
+        first = self.predictions[0]
+        empty = BlockTables(
+            key=first.origin.block, methods=(), posterior=first.posterior is not None,
+            scores=[(*astuple(origin), metric, v) for (origin, metric), v in scores.items()],
+            values=[], ranks=[], pairs=[], left_out=self.left_out, notes=[],
+        )  # fmt: skip
+        block = self.block
+        if block is None:
+            return empty
+        together = Apart.join([apart for _, apart in parts if apart is not None])
+        boot, generator = self._draw(block)
+        few = [few_errors(block, method) for method in block.methods]
+        metrics = self._metrics(block)
+        with ThreadPoolExecutor(2) as threads:  # products of large matrices, mostly
+            each = threads.map(lambda m: estimate(block, m, boot, together, self.alpha), metrics)
+            estimates = dict(zip([metric.name for metric in metrics], each, strict=True))
+        value, pair = [], []
+        for metric in metrics:
+            found = estimates[metric.name]
+            value += value_rows(block, metric, found, together, few, self.alpha)
+            pair += pair_rows(block, metric, found, self.against, self.alpha)
+        return replace(
+            empty,
+            methods=block.methods,
+            values=value,
+            ranks=rank_rows(block, estimates, together, generator, self.alpha),
+            pairs=pair,
+            notes=_notes(block, self.against, few),
+        )
+
+    def _metrics(self, block: Block) -> tuple[Metric, ...]:
+        return select(with_ranked(self.metrics), block.posterior)
+
+    def _draw(self, block: Block) -> tuple[Bootstrap, np.random.Generator]:
+        """The resamples, the same for all shares, and what draws after them."""
+        generator = np.random.default_rng(derive(self.seed, *block.key))
+        return Bootstrap.draw(block.units, generator), generator
+
+
+def unmeasured(
+    predictions: Sequence[Predictions],
+    metrics: Sequence[str] | None,
+    against: str,
+    alpha: float,
+    seed: int = 0,
+) -> Unmeasured:
+    """Arrange the predictions of one block; nothing is computed yet.
+
+    Args:
+        predictions: of the block, of all methods and replicates.
+        metrics: names of the scores to give; None means all that can be computed.
+        against: the reference.
+        alpha: one minus the coverage.
+        seed: of all random draws.
+
+    Raises:
+        InputError: a replicate occurs twice, or methods were tested on different images.
+    """
+    arranged = ordered(predictions, seed)
+    block, left_out = build(arranged)
+    return Unmeasured(
+        predictions=arranged, block=block, left_out=left_out, metrics=metrics, against=against,
+        alpha=alpha, seed=seed,
+    )  # fmt: skip
+
+
 def tabulate(
     predictions: Sequence[Predictions],
     metrics: Sequence[str] | None,
@@ -121,66 +248,15 @@ def tabulate(
     """All rows of one block: a pure function, apart from all other blocks.
 
     Args:
-        predictions: of the block, of all methods and replicates.
-        metrics: names of the scores to give; None means all that can be computed.
+        predictions: as the others, of :func:`unmeasured`.
+        metrics: names of the scores to give.
         against: the reference.
         alpha: one minus the coverage.
         seed: of all random draws.
         known: values that need not be measured again.
     """
-    arranged = ordered(predictions, seed)
-    measured = measure([*arranged, *joined_seeds(arranged)], metrics, known or {})
-    scores = [(*astuple(origin), metric, value) for (origin, metric), value in measured.items()]
-    block, left_out = build(arranged)
-    first = arranged[0]
-    empty = BlockTables(
-        key=first.origin.block, methods=(), posterior=first.posterior is not None, scores=scores,
-        values=[], ranks=[], pairs=[], left_out=left_out, notes=[],
-    )  # fmt: skip
-    if block is None:
-        return empty
-    # Where replicates are left out, the folds of a seed together are other ones.
-    kept = {p for parts in block.parts.values() for p in parts}
-    otherwise = {replace(p.origin, fold="pooled") for p in arranged if p not in kept}
-    measured = {key: value for key, value in measured.items() if key[0] not in otherwise}
-    generator = np.random.default_rng(derive(seed, *block.key))
-    boot = Bootstrap.draw(block.units, generator)
-    chosen = select(with_ranked(metrics), block.posterior)
-    names = [metric.name for metric in chosen]
-    by_replicate = _values(block.parts, names, measured)
-    by_seed = _values(block.samples, names, measured)
-    inverted = invert(block, chosen, alpha)
-    few = [few_errors(block, method) for method in block.methods]
-    # Replicates are in the order of seeds, and of folds within each.
-    shaped = {
-        name: values.reshape(len(block.methods), block.seeds, -1)
-        for name, values in by_replicate.items()
-    }
-    value, pair, estimates = [], [], {}
-    for metric in chosen:
-        name = metric.name
-        estimates[name] = estimate(block, metric, boot, inverted, alpha, by_seed[name])
-        value += value_rows(block, metric, estimates[name], shaped[name], few, alpha)
-        pair += pair_rows(block, metric, estimates[name], against, alpha)
-    return replace(
-        empty,
-        methods=block.methods,
-        values=value,
-        ranks=rank_rows(block, estimates, shaped, boot, generator, alpha),
-        pairs=pair,
-        notes=_notes(block, against, few),
-    )
-
-
-def _values(
-    samples: dict[str, tuple[Predictions, ...]], names: Sequence[str], known: Known
-) -> dict[str, Floats]:
-    """By metric, ``(methods, predictions)``."""
-    values = measure([p for listed in samples.values() for p in listed], names, known)
-    return {
-        name: np.array([[values[p.origin, name] for p in listed] for listed in samples.values()])
-        for name in names
-    }
+    block = unmeasured(predictions, metrics, against, alpha, seed)
+    return block.tabulate([block.measure(known)])
 
 
 def _notes(block: Block, against: str, few: Sequence[bool]) -> list[str]:

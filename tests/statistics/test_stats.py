@@ -24,9 +24,10 @@ from benchmark.measures.declared import metrics as declared
 from benchmark.measures.declared import ranked, score
 from benchmark.measures.kinds import Binned
 from benchmark.statistics import comparison, intervals
+from benchmark.statistics.apart import resampled
 from benchmark.statistics.blocks import join_folds
 from benchmark.statistics.estimates import Estimates
-from benchmark.statistics.ranks import letters, resampled
+from benchmark.statistics.ranks import letters
 
 
 def summarise(
