@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import log_softmax
 
-from benchmark import api
-from benchmark.api import Calibrator, FloatArray, IntArray, Method, finite_logits
+from benchmark.api import Calibrator, Fitted, FloatArray, IntArray, Method, finite_logits
+from benchmark.api.temperature import inverse_temperature, standard_error
 
 BOUNDS = (1e-9, 1e9)  # of 1 / T: separable logits want infinity, useless ones 0
 UNDETERMINED, PSEUDO_IMAGES = 0.5, 5  # a standard error of T above half of T; what then holds it
@@ -23,22 +23,22 @@ class Temperature(Calibrator):
     pseudo-images, whose classes follow the predictions as they are, keep it near 1.
     """
 
-    def fit(self, log_probs: FloatArray, labels: IntArray) -> api.Fitted:
+    def fit(self, log_probs: FloatArray, labels: IntArray) -> Fitted:
         """Newton's method, to full convergence: the NLL is convex in 1 / T."""
         # Not netcal's: that returns its input for float32, and T < 0 for worse than chance.
         logits, notes = finite_logits(log_probs), []
-        scale = api.inverse_temperature(logits, labels, bounds=BOUNDS, tolerance=1e-15)
+        scale = inverse_temperature(logits, labels, bounds=BOUNDS, tolerance=1e-15)
         if np.ptp(logits, axis=1).max() <= 1e-12:
             notes.append(EQUAL)
-        elif scale > 1 and api.standard_error(logits, labels, scale) > UNDETERMINED:
+        elif scale > 1 and standard_error(logits, labels, scale) > UNDETERMINED:
             notes.append(FEW)
-            scale = api.inverse_temperature(
+            scale = inverse_temperature(
                 logits, labels, bounds=BOUNDS, tolerance=1e-15, pseudo_images=PSEUDO_IMAGES
             )
         if not 1.001 * BOUNDS[0] < scale < 0.999 * BOUNDS[1]:
             notes.append(f"the temperature ends at its bound, {1 / scale:.3g}")
         parameters = {"temperature": 1 / scale}
-        return api.Fitted(lambda n: log_softmax(finite_logits(n) * scale, 1), parameters, (*notes,))
+        return Fitted(lambda n: log_softmax(finite_logits(n) * scale, 1), parameters, (*notes,))
 
 
 _PAPER = "Guo et al., On Calibration of Modern Neural Networks, https://arxiv.org/abs/1706.04599"

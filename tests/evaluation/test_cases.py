@@ -11,6 +11,7 @@ from scipy.special import log_softmax
 
 from benchmark.api import InputError
 from benchmark.evaluation.evaluate import Evaluation, evaluate
+from benchmark.evaluation.sources import from_arrays
 
 METRICS = ("accuracy", "nll", "ece", "aurc", "auc", "brier")
 
@@ -306,7 +307,7 @@ def test_names_that_need_a_pickle_are_refused_with_the_remedy(tmp_path: Path) ->
 
 
 def test_a_sum_of_one_but_for_rounding_is_not_divided_by() -> None:
-    probs = np.array([[0.1] * 10, [0.3, 0.3, 0.4] + [0.0] * 7])  # 0.9999999999999999 and 1
+    probs = np.array([[6, 7, 7], [2, 5, 13]]) / 20
     assert probs[0].sum() != 1
-    result = evaluate(probs=probs, labels=[3, 2], metrics=["nll"])
-    assert measured(result, "predictions")["nll"] == -(np.log(0.1) + np.log(0.4)) / 2
+    read = from_arrays("probs", probs, None, labels=[1, 2])["predictions"].test
+    assert read.log_probs.tolist() == np.log(probs).tolist()
