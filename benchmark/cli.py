@@ -147,6 +147,7 @@ def _show(results: benchmark.Results, form: str) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    from benchmark import terminal
     from benchmark.evaluation import show
     from benchmark.evaluation.evaluate import evaluate
     from benchmark.plan.presets import REFERENCE
@@ -162,8 +163,8 @@ def _evaluate(options: argparse.Namespace) -> int:
         out=options.out,
         command=options.command_line,
     )
-    for path, keys in result.unused.items():
-        print(f"note: {path}: not read: {', '.join(keys)}", file=sys.stderr)
+    for sentence in result.understood if options.format != "table" else ():
+        terminal.say(f"understood: {sentence}")
     if options.format == "json":
         print(show.as_json(result))
     elif options.format == "markdown":

@@ -3,37 +3,47 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax
 
-from benchmark.api import Calibration, Calibrator, FloatArray, IntArray, Method, finite_logits
+from benchmark.api import Calibrator, Fitted, FloatArray, IntArray, Method, finite_logits
+from benchmark.api.temperature import inverse_temperature, standard_error
 
-LOWEST, HIGHEST = np.log(0.01), np.log(10_000)  # separable logits want 0, useless ones infinity
+BOUNDS = (1e-9, 1e9)  # of 1 / T: separable logits want infinity, useless ones 0
+UNDETERMINED, PSEUDO_IMAGES = 0.5, 5  # a standard error of T above half of T; what then holds it
+EQUAL = "each image's logits are equal, every temperature gives the same: 1"
+FEW = "the calibration part has too few errors to determine the temperature: "
+FEW += f"{PSEUDO_IMAGES} pseudo-images that follow the predictions as they are keep it near 1"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Temperature(Calibrator):
-    """The temperature from 0.01 to 10 000 with the least NLL on the calibration part."""
+    """The temperature with the least NLL on the calibration part.
 
-    def fit(self, log_probs: FloatArray, labels: IntArray) -> Calibration:
-        """Find the root of the NLL's slope: the NLL is convex in 1 / temperature."""
+    Where that part does not determine it (all images are right, say, so that T would be 0), five
+    pseudo-images, whose classes follow the predictions as they are, keep it near 1.
+    """
+
+    def fit(self, log_probs: FloatArray, labels: IntArray) -> Fitted:
+        """Newton's method, to full convergence: the NLL is convex in 1 / T."""
         # Not netcal's: that returns its input for float32, and T < 0 for worse than chance.
-        logits = finite_logits(log_probs)
-        above_true = logits - np.take_along_axis(logits, labels[:, None], 1)
-
-        def slope(log_temperature: float) -> float:
-            probs = softmax(logits / np.exp(log_temperature), 1)
-            return float((probs * above_true).sum(1).mean())
-
-        if slope(LOWEST) <= 0 or slope(HIGHEST) >= 0:
-            best = LOWEST if slope(LOWEST) <= 0 else HIGHEST
-        else:
-            best = brentq(slope, LOWEST, HIGHEST, xtol=1e-12)
-        return lambda new: log_softmax(finite_logits(new) / np.exp(best), 1)
+        logits, notes = finite_logits(log_probs), []
+        scale = inverse_temperature(logits, labels, bounds=BOUNDS, tolerance=1e-15)
+        if np.ptp(logits, axis=1).max() <= 1e-12:
+            notes.append(EQUAL)
+        elif scale > 1 and standard_error(logits, labels, scale) > UNDETERMINED:
+            notes.append(FEW)
+            scale = inverse_temperature(
+                logits, labels, bounds=BOUNDS, tolerance=1e-15, pseudo_images=PSEUDO_IMAGES
+            )
+        if not 1.001 * BOUNDS[0] < scale < 0.999 * BOUNDS[1]:
+            notes.append(f"the temperature ends at its bound, {1 / scale:.3g}")
+        parameters = {"temperature": 1 / scale}
+        return Fitted(lambda n: log_softmax(finite_logits(n) * scale, 1), parameters, (*notes,))
 
 
 _PAPER = "Guo et al., On Calibration of Modern Neural Networks, https://arxiv.org/abs/1706.04599"
 _TEXT = "The logits divided by one number that is fitted on the calibration part."
-_NAME = "temperature"
-CALIBRATORS = (Temperature(name=_NAME, summary=_TEXT, paper=_PAPER),)
-METHODS = (Method(name="temperature-scaling", summary=_TEXT, paper=_PAPER, calibrator=_NAME),)
+CALIBRATORS = (Temperature(name="temperature", summary=_TEXT, paper=_PAPER),)
+METHODS = (
+    Method(name="temperature-scaling", summary=_TEXT, paper=_PAPER, calibrator="temperature"),
+)

@@ -59,7 +59,7 @@ PLANTS = (
     Plant(
         "temperature inverted",
         "methods/temperature_scaling.py",
-        (("finite_logits(new) / np.exp(best)", "finite_logits(new) * np.exp(best)"),),
+        (("finite_logits(n) * scale", "finite_logits(n) / scale"),),
         SCORES,
         ("ece of temperature-scaling on *", "nll of temperature-scaling on *"),
     ),

@@ -7,7 +7,14 @@ command line can read plans and tables without it; a plug-in may import it at it
 """
 
 from benchmark.api.arrays import BoolArray, FloatArray, Floats, IntArray, StrArray
-from benchmark.api.calibrator import Calibration, Calibrator, finite_logits, one_vs_rest
+from benchmark.api.calibrator import (
+    Calibration,
+    Calibrator,
+    Fitted,
+    calibrate,
+    finite_logits,
+    one_vs_rest,
+)
 from benchmark.api.dataset import (
     PART_NAMES,
     PARTS,
@@ -21,6 +28,7 @@ from benchmark.api.errors import InputError, require
 from benchmark.api.method import Method, Recipe
 from benchmark.api.predictions import ORIGIN, BlockKey, Origin, Predictions, fold_scheme
 from benchmark.api.quantity import Cost, Metric, PerImage, PointValue, Quantity, Weighted
+from benchmark.api.temperature import inverse_temperature, standard_error
 
 __all__ = [
     "ORIGIN",
@@ -33,6 +41,7 @@ __all__ = [
     "Calibrator",
     "Cost",
     "Dataset",
+    "Fitted",
     "FloatArray",
     "Floats",
     "HandedInDataset",
@@ -50,8 +59,11 @@ __all__ = [
     "SimulatedDataset",
     "StrArray",
     "Weighted",
+    "calibrate",
     "finite_logits",
     "fold_scheme",
+    "inverse_temperature",
     "one_vs_rest",
     "require",
+    "standard_error",
 ]

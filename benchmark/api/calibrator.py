@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from benchmark.api.arrays import FloatArray, IntArray
+from benchmark.api.errors import InputError
 
 Calibration = Callable[[FloatArray], FloatArray]
-"""A fitted post-hoc map: log-probabilities ``(n, classes)`` to log-probabilities."""
+"""A fitted post-hoc map: log-probabilities ``(n, classes)`` to log-probabilities.
+
+It may carry what was fitted as ``parameters`` (numbers by name), and ``notes`` (sentences), as
+:class:`Fitted` does.
+"""
+
+_ROUNDING = 1e-4
+"""How far what a calibrator returns may be from probabilities that sum to one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +47,75 @@ class Calibrator:
         """
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted map that says what was fitted.
+
+    Attributes:
+        function: log-probabilities ``(n, classes)`` to log-probabilities.
+        parameters: numbers by name.
+        notes: what a reader should know, in sentences.
+    """
+
+    function: Calibration
+    parameters: Mapping[str, float]
+    notes: tuple[str, ...] = ()
+
+    def __call__(self, new: FloatArray) -> FloatArray:
+        """Apply it."""
+        return self.function(new)
+
+
 def finite_logits(log_probs: FloatArray) -> npt.NDArray[np.float64]:
-    """Log-probabilities in double precision, that of a zero being that of the smallest double."""
-    return np.maximum(log_probs, np.log(np.finfo(np.float64).smallest_subnormal), dtype=np.float64)
+    """Log-probabilities in double precision; that of a zero is at most the smallest double's.
+
+    What is finite stays as it is, and a zero's is not above any other of its image.
+    """
+    values = np.asarray(log_probs, dtype=np.float64)
+    zero = np.isneginf(values)
+    if not zero.any():
+        return values
+    smallest = np.log(np.finfo(np.float64).smallest_subnormal)
+    lowest = np.where(zero, smallest, values).min(1, keepdims=True)
+    return np.where(zero, np.minimum(lowest, smallest), values)
+
+
+def calibrate(
+    calibrator: Calibrator, fitted_on: FloatArray, labels: IntArray, new: FloatArray
+) -> tuple[FloatArray, Calibration]:
+    """Fit a calibrator and apply it, which may be anybody's: what it returns is checked.
+
+    Args:
+        calibrator: what is fitted.
+        fitted_on: ``(n, classes)`` log-probabilities of the calibration part.
+        labels: ``(n,)`` of the calibration part.
+        new: ``(m, classes)`` log-probabilities of other images.
+
+    Returns:
+        Calibrated log-probabilities of the other images, and the fitted map.
+
+    Raises:
+        InputError: they are no logarithms of probabilities that sum to one.
+    """
+    fitted = calibrator.fit(fitted_on, labels)
+    result = np.asarray(fitted(new))
+    wrong = None
+    if result.shape != new.shape:
+        wrong = f"the shape {result.shape}, not {new.shape}"
+    elif result.dtype.kind != "f":
+        wrong = f"{result.dtype}, not floating-point numbers"
+    elif not (result <= _ROUNDING).all():
+        wrong = "NaN" if np.isnan(result).any() else f"{result.max():.6g}, above 0"
+    elif np.abs(np.exp(result, dtype=np.float64).sum(1) - 1).max() > _ROUNDING:
+        sums = np.exp(result, dtype=np.float64).sum(1)
+        wrong = f"rows that sum to {sums[np.argmax(np.abs(sums - 1))]:.6g}, not to one"
+    if wrong is not None:
+        module = type(calibrator).__module__
+        raise InputError(
+            f"calibrator {calibrator.name} ({module}) returned {wrong}: its map must give natural "
+            "logarithms of probabilities, a row for each image"
+        )
+    return result, fitted
 
 
 def one_vs_rest(

@@ -98,6 +98,8 @@ class Predictions:
         groups: ``(n,)`` what images hang together (slide, lesion), or None.
         posterior: ``(n, classes)`` the true p(class | image), where known, or None.
         draw_seed: where random draws (of the noise floors) start.
+        resolution: how little above an edge of bins a confidence is still the edge itself; stored
+            (float32) logarithms give 0.6 back as 0.60000002.
     """
 
     log_probs: FloatArray
@@ -108,6 +110,7 @@ class Predictions:
     groups: StrArray | None = None
     posterior: FloatArray | None = None
     draw_seed: int = 0
+    resolution: float = 1e-6
     _results: dict[Callable[..., Any], Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:

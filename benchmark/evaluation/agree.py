@@ -1,13 +1,17 @@
-"""Brings methods together: they must be about the same images, classes, labels and groups."""
+"""Brings methods together: they must be about the same images, classes, labels and groups.
+
+And the parts of one method apart: what calibrates must not be what is measured.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from benchmark.api import InputError, StrArray
+from benchmark.api import InputError, Predictions, StrArray
 from benchmark.evaluation.check import Checked
 
 
@@ -58,6 +62,91 @@ def same_images(methods: Sequence[Checked]) -> tuple[list[StrArray], dict[str, s
     groups = [_by_image(i, m.test.groups) for i, m in grouped]
     _same("groups", [m for _, m in grouped], groups)
     return ids, groups[0] if groups else None
+
+
+def by_position(methods: Sequence[Checked]) -> list[str]:
+    """What is to be said of methods whose images have no names.
+
+    Raises:
+        InputError: two hold the same column that was not read, in another order.
+    """
+    notes, plain = [], [m for m in methods if not len(m.test.ids)]
+    if plain and len(methods) > 1:
+        listed = ", ".join(str(m.where) for m in plain)
+        notes.append(f"{listed}: no names of images, so they are compared by their position")
+    for other in plain[1:]:
+        first, both = plain[0], f"{plain[0].where} and {other.where}"
+        for name in first.unread.keys() & other.unread.keys():
+            one, two = (_as_names(m.unread[name]) for m in (first, other))
+            if one is None or two is None or one == two:
+                continue
+            if sorted(one) == sorted(two):
+                raise InputError(
+                    f"{both} have the same {name!r} in different orders; it is not read, so that "
+                    "their images would be compared by position: call it id if it names them, or "
+                    "remove it"
+                )
+            notes.append(f"{both} differ in {name!r}, which is not read")
+    return sorted(notes)
+
+
+def _as_names(values: Any) -> list[str] | None:
+    """What may name images: text or whole numbers."""
+    if values.dtype.kind in "iu":
+        return [str(value) for value in values.tolist()]
+    if values.dtype.kind != "U":
+        return None
+    try:
+        numbers = values.astype(np.float64)
+    except ValueError:
+        return [str(value) for value in values.tolist()]
+    whole = bool((numbers == np.floor(numbers)).all())
+    return [str(value) for value in values.tolist()] if whole else None
+
+
+def apart(method: Checked) -> list[str]:
+    """What calibration and test part share, in sentences.
+
+    Raises:
+        InputError: they share images, so that what is measured would have been fitted on.
+    """
+    test, other = method.test, method.calibration
+    if other is None:
+        return []
+    here, there = method.folds or (None, None)
+    by_fold = there is not None  # one fold's test image may calibrate another's
+    both = _rows(test, here if by_fold else None), _rows(other, there)
+    known, held_out = (Counter(rows) for rows in both)
+    same = [row for row, n in held_out.items() if n == 1 and known[row] == 1]
+    notes = []
+    if same and len(same) >= 0.5 * min(len(known), len(held_out)):
+        raise InputError(
+            f"{method.where}: {len(same)} of the {len(other)} images of the calibration part have "
+            "the predictions and label of one of the test part: calibrators must be fitted on "
+            "other images than those that are measured"
+        )
+    if same:
+        notes.append(
+            f"{method.where}: {len(same)} images of the calibration part have exactly the "
+            "predictions and label of one of the test part: they may be the same"
+        )
+    for what, one, two in (("names", test.ids, other.ids), ("groups", test.groups, other.groups)):
+        if one is None or two is None or by_fold:
+            continue
+        shared = sorted(set(one.tolist()) & set(two.tolist()))
+        if shared:
+            notes.append(
+                f"{method.where}: {len(shared)} {what} of images are in the calibration and the "
+                f"test part, first {shared[0]!r}: what is calibrated may be measured too well"
+            )
+    return notes
+
+
+def _rows(p: Predictions, folds: StrArray | None) -> list[tuple[bytes, int, str]]:
+    """Each image's predictions, label and fold."""
+    names = np.full(len(p), "") if folds is None else folds
+    rows = np.ascontiguousarray(p.log_probs)
+    return [(row.tobytes(), *more) for row, *more in zip(rows, p.labels.tolist(), names.tolist())]
 
 
 def _ids(methods: Sequence[Checked]) -> list[StrArray]:

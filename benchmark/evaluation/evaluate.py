@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import platform
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,14 +17,27 @@ import pandas as pd
 
 from benchmark import __version__
 from benchmark import statistics as stats
-from benchmark.api import Calibrator, InputError, Origin, Predictions
+from benchmark.api import (
+    BoolArray,
+    Calibrator,
+    Floats,
+    InputError,
+    Origin,
+    Predictions,
+)
+from benchmark.api import (
+    calibrate as fit_and_apply,
+)
 from benchmark.evaluation import sources
-from benchmark.evaluation.agree import same_classes, same_images
+from benchmark.evaluation.agree import apart, by_position, same_classes, same_images
 from benchmark.evaluation.check import Checked
 from benchmark.measures.declared import metrics as declared
 
 PRESET, BACKBONE, FOLD = "evaluate", "external", "official"
 """What stands in the tables where nothing is known of how the predictions were made."""
+
+FEW = 5
+"""Below so many errors the calibration part teaches a calibrator little."""
 
 Files: TypeAlias = str | Path | Sequence[str | Path]
 Scores: TypeAlias = npt.ArrayLike | Mapping[str, npt.ArrayLike]
@@ -47,6 +60,9 @@ class Evaluation:
         ranks: one row for each method, best first: ``rank``, ``chance_best``, ``group``.
         notes: small print, in sentences.
         unused: what was not read of a file, by its name.
+        understood: how each file was read, and what was fitted, in sentences.
+        calibrations: of each calibrated method, ``images`` and ``errors`` of the calibration part,
+            and the fitted ``parameters``, where the calibrator says them.
         report: the page with everything, if it was asked for.
     """
 
@@ -60,6 +76,8 @@ class Evaluation:
     ranks: pd.DataFrame
     notes: tuple[str, ...]
     unused: Mapping[str, tuple[str, ...]]
+    understood: tuple[str, ...]
+    calibrations: Mapping[str, Mapping[str, Any]]
     report: Path | None
 
 
@@ -126,7 +144,8 @@ def evaluate(
         classes=classes,
         calibration=calibration,
     )
-    measured, definitions = _predictions(methods, chosen, name)
+    measured, definitions, fitted = _predictions(methods, chosen, name)
+    understood = _understood(methods.values(), chosen, measured, fitted)
     names = tuple(p.origin.method for p in measured)
     if against is None:
         against = next((n for n in names if n == preferred), names[0])
@@ -141,6 +160,7 @@ def evaluate(
             )
     folder = None if out is None else _folder(out)
     tables = stats.summarise(measured, metrics, against, alpha)
+    understood += _no_interval(tables.values)
     if folder is not None:
         from benchmark import report  # nothing of it is needed for the numbers
         from benchmark.report.curves import of_methods
@@ -150,8 +170,9 @@ def evaluate(
         write_atomically(folder / "scores.csv", table.encode())
         provenance, no_costs = _provenance(command, methods.values()), pd.DataFrame()
         curves = {measured[0].origin.block: of_methods(measured, names, alpha)}
+        shown = dataclasses.replace(tables, notes=(*tables.notes, *understood))
         report.write(
-            folder, tables, curves, no_costs, definitions, provenance, against, alpha,
+            folder, shown, curves, no_costs, definitions, provenance, against, alpha,
             cost_reference=preferred or "",
         )  # fmt: skip
     return Evaluation(
@@ -165,6 +186,8 @@ def evaluate(
         ranks=tables.ranks,
         notes=tables.notes,
         unused={str(m.where): m.unused for m in methods.values() if m.unused},
+        understood=tuple(understood),
+        calibrations={f.method: f.plain() for f in fitted},
         report=None if folder is None else folder / "report.html",
     )
 
@@ -206,14 +229,14 @@ def _calibrators(names: str | Sequence[str]) -> list[Calibrator]:
 
 def _predictions(
     methods: Mapping[str, Checked], calibrators: Sequence[Calibrator], dataset: str
-) -> tuple[list[Predictions], list[dict[str, Any]]]:
-    """Predictions of each method and its calibrated versions, and their definitions."""
+) -> tuple[list[Predictions], list[dict[str, Any]], list[CalibrationFit]]:
+    """Predictions of each method and its calibrated versions, definitions, and what was fitted."""
     for method in methods.values():
         if calibrators:
             _check_calibration(method)
     classes = same_classes(list(methods.values()))
     ids, groups = same_images(list(methods.values()))
-    predictions, definitions = [], []
+    predictions, definitions, fitted = [], [], []
 
     def add(new: Predictions, summary: str, paper: str = "") -> None:
         predictions.append(new)
@@ -230,25 +253,105 @@ def _predictions(
             ids=own_ids,
             groups=None if groups is None else np.array([groups[i] for i in own_ids.tolist()]),
         )
-        read = isinstance(method.where, Path)
-        add(plain, f"Predictions read from {method.where}." if read else "Predictions in memory.")
+        read = " and ".join(map(str, method.files))
+        add(plain, f"Predictions read from {read}." if read else "Predictions in memory.")
         for calibrator in calibrators:
-            assert method.calibration is not None
-            fitted = calibrator.fit(method.calibration.log_probs, method.calibration.labels)
+            new = f"{name}+{calibrator.name}"
+            log_probs, fit = _calibrated(method, calibrator, new)
+            fitted.append(fit)
             add(
-                dataclasses.replace(
-                    plain.at(method=f"{name}+{calibrator.name}"),
-                    log_probs=fitted(plain.log_probs),
-                ),
-                f"{name}, then: {calibrator.summary} Fitted on {len(method.calibration.labels)} "
-                "images of the calibration part.",
+                dataclasses.replace(plain.at(method=new), log_probs=log_probs),
+                f"{name}, then: {calibrator.summary} Fitted on {fit.images} "
+                f"images of the calibration part{fit.values}.",
                 calibrator.paper,
             )
     counts = Counter(p.origin.method for p in predictions)
     again = [name for name, count in counts.items() if count > 1]
     if again:
         raise InputError(f"two methods would be called {again}: rename one of the files")
-    return predictions, definitions
+    return predictions, definitions, fitted
+
+
+@dataclass(frozen=True)
+class CalibrationFit:
+    """What is known of a calibrator after it was fitted."""
+
+    method: str
+    images: int
+    errors: int
+    parameters: Mapping[str, float]
+    notes: tuple[str, ...]
+
+    @property
+    def values(self) -> str:
+        """The parameters, in words."""
+        return "".join(f"; {name} {value:.5g}" for name, value in self.parameters.items())
+
+    def plain(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "images": self.images,
+            "errors": self.errors,
+            "parameters": dict(self.parameters),
+            "notes": list(self.notes),
+        }
+
+    def said(self) -> list[str]:
+        """In sentences."""
+        few = f" (fewer than {FEW}: they teach little)" if self.errors < FEW else ""
+        first = f"{self.images} images of the calibration part, {self.errors} errors{few}"
+        return [f"{self.method}: {text}" for text in (first + self.values, *self.notes)]
+
+
+def _calibrated(
+    method: Checked, calibrator: Calibrator, name: str
+) -> tuple[Floats, CalibrationFit]:
+    """Calibrated log-probabilities of the test part; within each fold where there are several."""
+    test, other = method.test, method.calibration
+    assert other is not None
+    result: Floats = np.empty(test.log_probs.shape)
+    parameters: dict[str, float] = {}
+    notes: dict[str, None] = {}
+    for fold, rows, fitted_on in _by_fold(method):
+        result[rows], fitted = fit_and_apply(
+            calibrator, other.log_probs[fitted_on], other.labels[fitted_on], test.log_probs[rows]
+        )
+        values = getattr(fitted, "parameters", {})
+        parameters |= {f"{key} of {fold}" if fold else key: v for key, v in values.items()}
+        notes |= dict.fromkeys(f"{fold}: {n}" if fold else n for n in getattr(fitted, "notes", ()))
+    errors = int((other.predicted != other.labels).sum())
+    return result, CalibrationFit(name, len(other), errors, parameters, tuple(notes))
+
+
+def _by_fold(method: Checked) -> Iterator[tuple[str, BoolArray, BoolArray]]:
+    """Each fold's name, and which images of the test and of the calibration part are of it."""
+    assert method.calibration is not None
+    here, there = method.folds or (None, None)
+    if here is None or there is None:
+        yield "", np.ones(len(method.test), bool), np.ones(len(method.calibration), bool)
+        return
+    for fold in dict.fromkeys(here.tolist()):
+        if not (there == fold).any():
+            raise InputError(f"{method.where}: no image of the calibration part is of fold {fold}")
+        yield fold, here == fold, there == fold
+
+
+def _understood(
+    methods: Iterable[Checked],
+    calibrators: Sequence[Calibrator],
+    measured: Sequence[Predictions],
+    fitted: Sequence[CalibrationFit],
+) -> list[str]:
+    """How everything was read, in sentences."""
+    methods, first = list(methods), measured[0]
+    shown = first.classes if len(first.classes) <= 8 else (*first.classes[:7], "...")
+    said = [f"{len(first.classes)} classes: {', '.join(shown)}"]
+    said += [f"{m.where}: {'; '.join(m.said)}" for m in methods if m.said]
+    said += [f"{m.where}: not read: {', '.join(m.unused)}" for m in methods if m.unused]
+    said += by_position(methods)
+    if calibrators:
+        said += [note for m in methods for note in apart(m)]
+    return said + [sentence for fit in fitted for sentence in fit.said()]
 
 
 def _check_calibration(method: Checked) -> None:
@@ -266,6 +369,17 @@ def _check_calibration(method: Checked) -> None:
             f"{method.where}: all {len(labels)} images of the calibration part are of class "
             f"{labels[0]}; calibrators are fitted on images of at least two classes"
         )
+
+
+def _no_interval(values: pd.DataFrame) -> list[str]:
+    """Which values have no interval."""
+    infinite = ~np.isfinite(values["value"])
+    lacking = values[values["low"].isna() & ~infinite]
+    return [
+        f"{method}: no interval for {', '.join(declared()[m].short for m in own['metric'])}: too "
+        "few images (of a class) for one that could be trusted, or none is known"
+        for method, own in lacking.groupby("method", sort=False)
+    ]
 
 
 # --- the report ------------------------------------------------------------------------------
@@ -290,7 +404,7 @@ def _folder(path: str | Path) -> Path:
 def _provenance(command: str, methods: Iterable[Checked]) -> dict[str, str]:
     """How the numbers were made: from which bytes, with which versions."""
     said = {"command": command}
-    for path in (m.where for m in methods if isinstance(m.where, Path)):
+    for path in (path for m in methods for path in m.files):
         with path.open("rb") as file:
             said[f"file {path}"] = f"SHA-256 {hashlib.file_digest(file, 'sha256').hexdigest()}"
     versions = {"numpy": np.__version__, "benchmark": __version__}

@@ -1,11 +1,14 @@
-"""Reads a file of predictions, an ``.npz`` archive or a ``.csv`` table, into named columns."""
+"""Reads a file of predictions, an ``.npz`` archive or a table of text, into named columns."""
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
+import re
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,16 +40,28 @@ class Columns:
         names: keys of an archive, or the header of a table.
         load: the array of that name; text, with white space around it removed, if from a table.
         lines: ``(rows,)`` line of the file in which each row of a table ends; None for arrays.
+        form: how a table is written, where that is not the usual way.
+        sizes: bytes of each array of an archive, as it would be loaded.
     """
 
     names: tuple[str, ...]
     load: Callable[[str], Column]
     lines: IntArray | None = None
+    form: tuple[str, ...] = ()
+    sizes: Mapping[str, int] = field(default_factory=dict)
     _read: set[str] = field(default_factory=set, init=False)
 
     def __getitem__(self, name: str) -> Column:
         self._read.add(name)
-        return self.load(name)
+        return self.peek(name)
+
+    def peek(self, name: str) -> Column:
+        """What stands there, which does not count as read; bytes as the text that they are."""
+        values = self.load(name)
+        try:
+            return np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
+        except UnicodeDecodeError:
+            raise InputError(f"{name} holds bytes that are no text in UTF-8") from None
 
     @property
     def unread(self) -> tuple[str, ...]:
@@ -61,7 +76,7 @@ def read(path: Path) -> Columns:
         InputError: it is neither an archive nor a table, or is damaged.
         OSError: it cannot be opened.
     """
-    readers = {".npz": _archive, ".csv": _table}
+    readers = {".npz": _archive, ".csv": _table, ".tsv": _table}
     if path.suffix.lower() not in readers:
         raise InputError("neither .npz nor .csv; write one with numpy.savez or as a table")
     if path.stat().st_size == 0:
@@ -72,7 +87,9 @@ def read(path: Path) -> Columns:
 def _archive(path: Path) -> Columns:
     with path.open("rb") as stream:  # numpy itself would leave a file that is no archive open
         try:
-            names = tuple(np.load(stream, allow_pickle=False).files)
+            archive = np.load(stream, allow_pickle=False)
+            names = tuple(archive.files)
+            sizes = {i.filename.removesuffix(".npy"): i.file_size for i in archive.zip.infolist()}
         except (*_DAMAGED, AttributeError):  # the array of an .npy file names no files
             raise InputError(
                 "not an .npz archive (pickles are never read); write one with "
@@ -84,38 +101,80 @@ def _archive(path: Path) -> Columns:
             with np.load(path, allow_pickle=False) as archive:
                 array = archive[name]
         except _DAMAGED as error:
-            raise InputError(f"{name} cannot be read: {error}") from error
+            remedy = (
+                "; pickles are never read: save text as numpy.array(names, dtype=str)"
+                if "Object arrays" in str(error)
+                else ""
+            )
+            raise InputError(f"{name} cannot be read: {error}{remedy}") from error
         if not isinstance(array, np.ndarray):
             raise InputError(f"{name} is not a numpy array")
         return array
 
-    return Columns(names, load)
+    return Columns(names, load, sizes=sizes)
+
+
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,?\d+([eE][+-]?\d+)?")
 
 
 def _table(path: Path) -> Columns:
-    rows: list[list[str]] = []
-    lines: list[int] = []
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            header = tuple(cell.strip() for cell in next(reader, []))
-            for row in filter(None, reader):
-                if len(row) != len(header):
-                    raise InputError(
-                        f"line {reader.line_num} has {len(row)} cells, the header {len(header)}"
-                    )
-                rows.append(row)
-                lines.append(reader.line_num)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"not a table in UTF-8: {error}") from error
+    text, form = _decoded(path.read_bytes())
+    separator, header, rows, lines = _separated(text)
     if not rows:
         raise InputError("the table is empty: no row below the header")
     for name in header:
         if header.count(name) > 1:
             raise InputError(f"the column {name!r} occurs more than once")
-    cells = dict(zip(header, zip(*rows)))
+    cells = {name: [cell.strip() for cell in column] for name, column in zip(header, zip(*rows))}
+    if separator != ",":
+        form += [f"separated by {SEPARATORS[separator]}"]
+        decimal = [n for n, c in cells.items() if "," in "".join(c) and _all_decimal(c)]
+        cells |= {name: [cell.replace(",", ".") for cell in cells[name]] for name in decimal}
+        form += ["decimal commas"] if decimal else []
+    return Columns(header, lambda name: np.array(cells[name]), np.array(lines), tuple(form))
 
-    def load(name: str) -> Column:
-        return np.array([cell.strip() for cell in cells[name]])
 
-    return Columns(header, load, np.array(lines))
+def _decoded(content: bytes) -> tuple[str, list[str]]:
+    """Text, and its encoding where that is not UTF-8."""
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return content.decode("utf-16" if wide else "utf-8-sig"), ["UTF-16"] if wide else []
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"not a table in UTF-8: {error}; if it was written in another encoding (Windows-1252, "
+            "Latin-1), save it as UTF-8"
+        ) from error
+
+
+def _all_decimal(cells: list[str]) -> bool:
+    return all(_DECIMAL_COMMA.fullmatch(cell) for cell in cells)
+
+
+def _separated(text: str) -> tuple[str, tuple[str, ...], list[list[str]], list[int]]:
+    """The separator with which all rows have as many cells as the header; header, rows, lines."""
+    fitting, faults = [], []
+    for separator in SEPARATORS:
+        rows, lines = [], []
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        try:
+            header = tuple(cell.strip() for cell in next(reader, []))
+            wrong = None
+            for row in filter(None, reader):
+                if len(row) != len(header) and wrong is None:
+                    wrong = f"line {reader.line_num} has {len(row)} cells, the header {len(header)}"
+                rows.append(row)
+                lines.append(reader.line_num)
+        except csv.Error as error:
+            wrong = f"not a table: {error}"
+        faults.append((len(header), wrong))
+        if wrong is None and (len(header) > 1 or separator == ","):
+            fitting.append((separator, header, rows, lines))
+    wide = [found for found in fitting if len(found[1]) > 1]
+    if len(wide) > 1:
+        names = " and ".join(SEPARATORS[separator] for separator, *_ in wide)
+        raise InputError(f"can be read as separated by {names}: save it with one of them, quoted")
+    widest, wrong = max(faults, key=lambda fault: fault[0])
+    if not wide and wrong is not None and (widest > 1 or not fitting):
+        raise InputError(wrong)
+    return (wide or fitting)[0]

@@ -52,10 +52,20 @@ def as_json(result: Evaluation) -> str:
         "alpha": result.alpha,
         "against": result.against,
         "methods": [
-            {"method": name, **{key: ranks[name][key] for key in RANK_KEYS}, "metrics": of[name]}
+            {
+                "method": name,
+                **{key: ranks[name][key] for key in RANK_KEYS},
+                **(
+                    {"calibration": result.calibrations[name]}
+                    if name in result.calibrations
+                    else {}
+                ),
+                "metrics": of[name],
+            }
             for name in result.methods
         ],
         "notes": list(result.notes),
+        "understood": list(result.understood),
         "report": None if result.report is None else str(result.report),
     }
     return json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False)
@@ -130,7 +140,7 @@ def as_table(result: Evaluation, width: int | None = None) -> str:
     console = Console(file=text, width=width, markup=False, emoji=False, highlight=False)
     console.print(table, end="\n\n")
     said = [f"{sign} {meaning}" for sign, meaning in FOOTNOTES if sign in signs]
-    for sentence in (f"{result.images:,} test images.", *said, *result.notes):
+    for sentence in (f"{result.images:,} test images.", *said, *result.notes, *result.understood):
         console.print(sentence)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 

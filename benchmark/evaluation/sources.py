@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,7 +31,73 @@ def from_files(paths: Sequence[Path]) -> dict[str, Checked]:
         if count > 1:
             raise InputError(f"{path} is given {count} times: give each file once")
     stems = Counter(path.stem for path in paths)
-    return {p.stem if stems[p.stem] == 1 else p.as_posix(): from_file(p) for p in paths}
+    return _joined_folds(
+        {p.stem if stems[p.stem] == 1 else p.as_posix(): from_file(p) for p in paths}
+    )
+
+
+_FOLD = re.compile(r"[_.\- ]*(?:fold|cv)[_.\- ]*\d+", re.IGNORECASE)
+
+
+def _joined_folds(methods: dict[str, Checked]) -> dict[str, Checked]:
+    """Files whose names differ in the number of a fold, and that share no image, are one method."""
+    members: dict[str, list[str]] = {}
+    for name in methods:
+        members.setdefault(_FOLD.sub("", name, count=1) or "folds", []).append(name)
+    joined: dict[str, Checked] = {}
+    for name, own in members.items():
+        parts = [methods[one] for one in own]
+        if len(parts) > 1 and _share_nothing(parts):
+            joined[name] = _joined(parts, own)
+        else:
+            joined |= dict(zip(own, parts))
+    return joined
+
+
+def _share_nothing(parts: Sequence[Checked]) -> bool:
+    named = [set(part.test.ids.tolist()) for part in parts]
+    if all(named):
+        return len(set().union(*named)) == sum(map(len, named))
+    first = parts[0].test.labels
+    return not any(named) and not any(np.array_equal(first, p.test.labels) for p in parts[1:])
+
+
+def _joined(parts: Sequence[Checked], names: Sequence[str]) -> Checked:
+    """One method of several folds; a calibrator is fitted and applied within each."""
+    tests, others = [p.test for p in parts], [p.calibration for p in parts]
+    if len({(t.log_probs.shape[1], t.classes, t.groups is None) for t in tests}) > 1:
+        raise InputError(
+            f"{parts[0].where} and {parts[1].where} are named as folds, but differ in their "
+            "classes, or one has no groups"
+        )
+    held_out = [p for p in others if p is not None]
+    same = len(held_out) == len(parts)
+    folds = np.repeat(names, [len(t) for t in tests])
+    return dataclasses.replace(
+        parts[0],
+        test=_stacked(tests),
+        calibration=_stacked(held_out) if same else None,
+        unread={},
+        said=(
+            *parts[0].said,
+            f"the images of {len(parts)} folds are put together: {', '.join(names)}",
+        ),
+        folds=(folds, np.repeat(names, [len(p) for p in held_out]) if same else None),
+        files=tuple(file for p in parts for file in p.files),
+    )
+
+
+def _stacked(parts: Sequence[Predictions]) -> Predictions:
+    grouped = all(p.groups is not None for p in parts)
+    return dataclasses.replace(
+        parts[0],
+        log_probs=np.concatenate([p.log_probs for p in parts]),
+        labels=np.concatenate([p.labels for p in parts]),
+        ids=np.concatenate([p.ids for p in parts]),
+        groups=np.concatenate([p.groups for p in parts if p.groups is not None])
+        if grouped
+        else None,
+    )
 
 
 def from_file(path: Path) -> Checked:
@@ -97,7 +164,9 @@ def from_predictions(predictions: Mapping[str, Predictions]) -> dict[str, Checke
             groups=p.groups,
             classes=p.classes or None,
         ).values()
-        test = dataclasses.replace(method.test, log_probs=p.log_probs, posterior=p.posterior)
+        test = dataclasses.replace(
+            method.test, log_probs=p.log_probs, posterior=p.posterior, resolution=p.resolution
+        )
         checked[name] = dataclasses.replace(method, test=test)
     return checked
 

@@ -288,16 +288,15 @@ class Groups:
         return np.asarray(np.maximum(degrees, 1.0))
 
 
-def equal_width(confidence: Floats) -> IntArray:
+def equal_width(confidence: Floats, resolution: float = 1e-6) -> IntArray:
     """Bin of each confidence: 15 bins of equal width, right-closed, 1.0 in the last one."""
     edges = np.linspace(0, 1, BINS + 1)[1:-1]
-    # A stored (float32) logarithm gives 0.6 back as 0.60000002: still the edge.
-    return np.searchsorted(edges + 1e-6, confidence, side="left")
+    return np.searchsorted(edges + resolution, confidence, side="left")
 
 
 def equal_width_bins(predictions: Predictions) -> Bins:
     """Images in bins of equal width of their confidence."""
-    return _of(predictions, equal_width(predictions.confidence))
+    return _of(predictions, equal_width(predictions.confidence, predictions.resolution))
 
 
 def equal_mass_bins(predictions: Predictions) -> Bins:

@@ -6,10 +6,10 @@ import numpy as np
 from scipy import special
 
 from benchmark.api import Floats, InputError, IntArray, PerImage, PointValue, Predictions, Weighted
+from benchmark.api.temperature import inverse_temperature
 from benchmark.measures.bins import BINS, Bins, equal_mass_bins, equal_width, equal_width_bins
 from benchmark.measures.kinds import Binned, Relabelled
 from benchmark.measures.smooth import smooth_ece, smooth_ece_of_one
-from benchmark.measures.temperature import inverse_temperature
 
 MINIMUM_SUPPORT = 10
 """A class counts in the class-wise error if at least so many test images show it."""
@@ -183,7 +183,7 @@ def _classwise(predictions: Predictions, labels: IntArray) -> Floats:
     counted = np.bincount(predictions.labels, minlength=classes) >= MINIMUM_SUPPORT
     if not counted.any():
         return np.full(len(labels), np.nan)
-    index = equal_width(predictions.probs)
+    index = equal_width(predictions.probs, predictions.resolution)
     cells = index + BINS * np.arange(classes)
     expected = np.bincount(cells.ravel(), predictions.probs.ravel(), BINS * classes)
     drawn = cells[np.arange(n), labels] + BINS * classes * np.arange(len(labels))[:, None]
@@ -206,7 +206,8 @@ def _true_confidence(predictions: Predictions) -> Floats:
 def _ece_true(predictions: Predictions) -> float:
     gaps = _true_confidence(predictions) - predictions.confidence
     return float(
-        np.abs(np.bincount(equal_width(predictions.confidence), gaps)).sum() / len(predictions)
+        np.abs(np.bincount(equal_width(predictions.confidence, predictions.resolution), gaps)).sum()
+        / len(predictions)
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from benchmark import api
 from benchmark.plan.cells import Cell
 from benchmark.results.members import mean_over_members
 from benchmark.results.records import CalibrationRecord
@@ -41,16 +42,15 @@ def calibrate(cells: Sequence[Cell], store: Store, force: bool) -> Iterator[tupl
         labels = records[0].calibration.labels
         started = time.perf_counter()
         try:
-            apply = cell.calibrator.fit(fitted_on, labels)
-            seconds = time.perf_counter() - started
-            calibrated = apply(test).astype(np.float32)
+            calibrated, _ = api.calibrate(cell.calibrator, fitted_on, labels, test)
         except Exception as error:  # a plug-in's own
             reason = f"{cell.calibrator.name}: {type(error).__name__}: {error}"
             store.fail(key, reason)
             yield cell, reason
             continue
+        seconds = time.perf_counter() - started
         record = CalibrationRecord(
-            log_probs=calibrated,
+            log_probs=calibrated.astype(np.float32),
             calibrator=cell.calibrator.name,
             fits=tuple(fit.key for fit in cell.fits),
             source=source,

@@ -99,7 +99,10 @@ def test_one_file_gives_the_whole_report(
     assert "ECE % ↓" in printed.out
     assert "300 test images." in printed.out
     assert str(out / "report.html") in printed.out
-    assert printed.err == f"note: {file}: not read: note\n"
+    assert f"{file}: not read: note" in printed.out
+    assert "3 classes: 0, 1, 2" in printed.out
+    assert "test part: test_logits, test_labels" in printed.out
+    assert printed.err == ""
     written = {path.name for path in out.iterdir()}
     assert written == {
         *("scores.csv", "leaderboard.md", "leaderboard.csv", "leaderboard.tex"),

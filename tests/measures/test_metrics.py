@@ -18,12 +18,12 @@ from scipy import special
 from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score
 
 from benchmark.api import InputError, PerImage, Predictions, Weighted
+from benchmark.api.temperature import inverse_temperature
 from benchmark.measures.bins import equal_mass_bins, equal_width, equal_width_bins
 from benchmark.measures.declared import metrics as declared
 from benchmark.measures.declared import score
 from benchmark.measures.kinds import CalibrationMeasure
 from benchmark.measures.smooth import smooth_ece
-from benchmark.measures.temperature import inverse_temperature
 
 PUBLISHED = Path(__file__).parents[1] / "data" / "published"
 
