@@ -46,8 +46,9 @@ def check_network(
     images = torch.randn(min(settings.batch, 2), *shape, generator=generator)
     try:
         one = _ends_in_its_classifier(built, images, classes)
-        built(torch.zeros_like(images)).sum().backward()
-        seen = _seen(built, images) if one else (height, width)
+        if one:
+            built(torch.zeros_like(images)).sum().backward()
+            seen = _seen(built, images)
     except Exception as error:  # each architecture has its own reasons
         timm = isinstance(built.trunk, network.TimmTrunk)
         own = f" (it was made for {built.trunk.side})" if timm else ""

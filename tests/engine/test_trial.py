@@ -101,7 +101,8 @@ def test_one_head_computes_what_timm_does_or_is_refused_before_training(backbone
 
 @pytest.mark.parametrize(("backbone", "size"), REFUSED.items())
 def test_what_cannot_stand_for_timm_is_refused_with_one_message(backbone, size):
-    assert re.fullmatch(f"backbone {backbone}.{{40,}}", refusal(backbone, size))
+    words = "it was made for 256" if backbone == "halonet26t" else "one linear classifier"
+    assert re.fullmatch(f"backbone {backbone}.*{words}.*", refusal(backbone, size))
 
 
 @pytest.mark.parametrize(
