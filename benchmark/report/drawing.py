@@ -17,6 +17,7 @@ from typing import Any, Literal
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -30,16 +31,13 @@ from benchmark.api import FloatArray
 from benchmark.report.curves import BoolArray, Measured, Number, Reliability
 from benchmark.report.words import broken, shortened
 
-BLUE, ORANGE, GREEN, PURPLE = "#0173b2", "#de8f05", "#029e73", "#cc78bc"
+BLUE, ORANGE, GREEN, _, PURPLE, *_ = sns.color_palette("colorblind").as_hex()
 INK, GREY, PALE, BAND, GRID = "#1f2430", "#6b7280", "#c9ced6", "#e4e7ec", "#eceef2"
 WIDTH = 10.0
 _DPI = 160
 _DASHED = (0, (4, 3))
 _STYLE: dict[Any, Any] = {
-    "lines.solid_capstyle": "round",
-    "patch.force_edgecolor": True,
-    "patch.edgecolor": "white",
-    "axes.axisbelow": True,
+    **sns.axes_style("ticks"),
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9,
