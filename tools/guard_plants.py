@@ -174,8 +174,8 @@ PLANTS = (
         "benchmark/running/calibrate.py",
         (
             (
-                "cell.calibrator.fit(fitted_on, labels)",
-                "cell.calibrator.fit(test, records[0].test.labels)",
+                "api.calibrate(cell.calibrator, fitted_on, labels, test)",
+                "api.calibrate(cell.calibrator, test, records[0].test.labels, test)",
             ),
         ),
         TESTS,

@@ -41,10 +41,13 @@ def test_the_committed_leaderboard_is_regenerated(folder, tmp_path):
         {name: pd.read_csv(of / name) for name in ("scores.csv", "costs.csv", "leaderboard.csv")}
         for of in (copy, folder)
     )
-    if numpy_of(folder) == numpy_of():
+    scores = [(of / "scores.csv").read_bytes() for of in (copy, folder)]
+    # Another numpy draws other numbers; another processor rounds otherwise in the last digit, and
+    # what is drawn with such a probability may be another number, too.
+    if numpy_of(folder) == numpy_of() and scores[0] == scores[1]:
         for name in ("leaderboard.md", "leaderboard.tex"):
             assert (copy / name).read_text() == (folder / name).read_text(), name
-    else:  # whose random numbers may be others: bootstraps and all that rests on them
+    else:  # bootstraps, drawn intervals and all that rests on them may be others
         for tables in (made, kept):
             board = tables["leaderboard.csv"]
             same = ["dataset", "method", "rank", *(m for m in metrics() if m in board)]
@@ -52,7 +55,8 @@ def test_the_committed_leaderboard_is_regenerated(folder, tmp_path):
     for name, table in kept.items():  # other versions may differ in the last digits
         pd.testing.assert_frame_equal(made[name], table, rtol=1e-9, atol=1e-12)
     figures = {path.name for path in (folder / "figures").iterdir()}
-    assert {path.name for path in (copy / "figures").iterdir()} == figures
+    made_of = {path.name for path in (copy / "figures").iterdir() if path.suffix != ".json"}
+    assert made_of == figures
 
 
 def test_the_readme_shows_the_head_of_the_leaderboard():
