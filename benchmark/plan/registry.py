@@ -114,7 +114,7 @@ def select_preset(text: str) -> Preset:
     if not parameters:
         return preset
     for key in ("backbone", "weights"):
-        require(key not in parameters, f"preset {text!r}: use the flag --{key} for that")
+        require(key not in parameters, f"preset {text!r}: {key} is given apart from the preset")
     settings = _replace(preset.settings, parameters, f"preset {name}")
     return dataclasses.replace(preset, name=_label(name, parameters), settings=settings)
 
@@ -283,4 +283,4 @@ def _convert(text: Any, like: Any, what: str) -> Any:
     except (KeyError, ValueError):
         kind = {bool: "true or false", int: "a whole number", float: "a number"}[type(like)]
         raise InputError(f"{what}: {text!r} is not {kind}") from None
-    raise InputError(f"{what}: this parameter cannot be set on the command line")
+    raise InputError(f"{what}: this parameter cannot be set by text")

@@ -177,7 +177,7 @@ def read(folder: Path) -> Manifest:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path} is not a manifest of this benchmark ({error}); move it away, or choose "
-            "another folder with --results"
+            "another folder for results"
         ) from error
 
 

@@ -109,7 +109,7 @@ def test_presets_take_other_numbers():
         registry.select_preset("quick[epoch=2]")
     with pytest.raises(InputError, match="epochs=0"):
         registry.select_preset("quick[epochs=0]")
-    with pytest.raises(InputError, match="--backbone"):
+    with pytest.raises(InputError, match="backbone is given apart"):
         registry.select_preset("quick[backbone=resnet18]")
 
 
