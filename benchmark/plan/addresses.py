@@ -46,8 +46,7 @@ def agrees(stated: Mapping[str, Any], value: Any) -> bool:
     A field that did not exist when the record was made agrees at its default.
     """
     now = _plain(dataclasses.asdict(value))
-    defaults = {f.name: _default(f) for f in dataclasses.fields(value)}
-    defaults = {name: _plain(given) for name, given in defaults.items()}
+    defaults = {f.name: _plain(_default(f)) for f in dataclasses.fields(value)}
     return stated.keys() <= now.keys() and all(
         stated.get(name, defaults[name]) == given for name, given in now.items()
     )

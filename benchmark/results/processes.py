@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import joblib
 from threadpoolctl import threadpool_limits
 
 T = TypeVar("T")
+
+
+@contextmanager
+def workers() -> Iterator[None]:
+    """Joblib's work is done in processes of this machine, with one thread each."""
+    with (
+        warnings.catch_warnings(),
+        joblib.parallel_config(backend="loky", inner_max_num_threads=1),
+    ):
+        # A worker whose memory grew is replaced; where warnings are errors, loky's own thread
+        # would die of this one, and everybody would wait for ever.
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
+        yield
 
 
 def on_all_cores(function: Callable[..., T], tasks: Sequence[tuple[Any, ...]]) -> list[T]:
@@ -23,11 +37,6 @@ def on_all_cores(function: Callable[..., T], tasks: Sequence[tuple[Any, ...]]) -
     """
     jobs = joblib.cpu_count() if len(tasks) > 1 else 1
     # One thread each, here as there: sums of several threads differ in their last digits.
-    with (
-        threadpool_limits(1),
-        warnings.catch_warnings(),
-        joblib.parallel_config(backend="loky", inner_max_num_threads=1),
-    ):
-        warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
+    with threadpool_limits(1), workers():
         work = (joblib.delayed(function)(*task) for task in tasks)
         return list(joblib.Parallel(jobs, batch_size=1)(work))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 import joblib
+
+from benchmark.results.processes import workers
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -22,13 +23,7 @@ def in_processes(
         items: small values.
         at_once: how many workers.
     """
-    with (
-        warnings.catch_warnings(),
-        joblib.parallel_config(backend="loky", inner_max_num_threads=1),
-    ):
-        # A worker whose memory grew is replaced; where warnings are errors, loky's own thread
-        # would die of this one, and everybody would wait for ever.
-        warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
+    with workers():
         parallel = joblib.Parallel(
             n_jobs=at_once, pre_dispatch=at_once, batch_size=1, return_as="generator_unordered"
         )
