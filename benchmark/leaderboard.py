@@ -226,8 +226,7 @@ def _measure(share: Unmeasured, known: Known) -> tuple[Numbers, dict[str, Any]]:
     from benchmark.report import curves
 
     numbers = share.measure(known)
-    methods = share.block.methods if share.block else ()
-    return numbers, curves.to_plain(curves.of_methods(share.predictions, methods, share.alpha))
+    return numbers, curves.to_plain(curves.of_methods(share.block, share.alpha))
 
 
 def _join(block: Unmeasured, parts: list[tuple[Numbers, dict[str, Any]]]) -> dict[str, Any]:
@@ -246,27 +245,16 @@ def _source(store: Store, entry: manifest.Entry) -> str:
     return digest([dataclasses.asdict(entry.origin), records])
 
 
-def _sources(sources: dict[Origin, str]) -> dict[Origin, str]:
-    """The same, with those of all folds of a seed together."""
-    folds: dict[Origin, list[str]] = {}
-    for origin, source in sources.items():
-        scheme = origin.block.folds
-        pooled = dataclasses.replace(origin, fold="pooled")
-        folds.setdefault(pooled, []).append(f"{scheme} {origin.fold} {source}")
-    return sources | {pooled: digest(sorted(parts)) for pooled, parts in folds.items()}
-
-
 def _known(
     scores: dict[str, dict[str, float]],
     predictions: Sequence[Predictions],
     sources: dict[Origin, str],
 ) -> dict[tuple[Origin, str], float]:
     """What was measured before of the same records."""
-    here = {p.origin: sources[p.origin] for p in predictions}
     return {
-        (origin, metric): value
-        for origin, source in _sources(here).items()
-        for metric, value in scores.get(source, {}).items()
+        (p.origin, metric): value
+        for p in predictions
+        for metric, value in scores.get(sources[p.origin], {}).items()
     }
 
 
@@ -274,11 +262,10 @@ def _by_source(blocks: Any, sources: dict[Origin, str]) -> dict[str, dict[str, f
     """The scores of all blocks, by the records that they were measured of."""
     scores: dict[str, dict[str, float]] = {}
     for block in blocks:
-        rows = [(Origin(**dict(zip(ORIGIN, row))), *row[-2:]) for row in block["tables"]["scores"]]
-        here = {origin: sources[origin] for origin, _, _ in rows if origin.fold != "pooled"}
-        every = _sources(here)
-        for origin, metric, value in rows:
-            scores.setdefault(every[origin], {})[metric] = value
+        for row in block["tables"]["scores"]:
+            *origin, metric, value = row
+            source = sources[Origin(**dict(zip(ORIGIN, origin)))]
+            scores.setdefault(source, {})[metric] = value
     return scores
 
 

@@ -32,7 +32,7 @@ from benchmark.measures.kinds import Binned
 from benchmark.statistics.apart import measure_apart
 from benchmark.statistics.blocks import Block
 from benchmark.statistics.estimates import FEW_ERRORS, estimate
-from benchmark.statistics.intervals import Bootstrap
+from benchmark.inference.intervals import Bootstrap
 
 CLASSES = 10
 GROUPS = 40

@@ -35,8 +35,7 @@ class Origin:
         dataset: name of the data set.
         backbone: name of the network.
         method: name of the method.
-        fold: ``1/5`` (a fold of five), ``draw-1`` (an independent draw), ``official``, or
-            ``pooled`` (all folds of a seed together).
+        fold: ``1/5`` (a fold of five), ``draw-1`` (an independent draw), or ``official``.
         seed: number of the seed.
     """
 

@@ -169,7 +169,8 @@ def evaluate(
         table = tables.scores.to_csv(index=False, lineterminator="\n")
         write_atomically(folder / "scores.csv", table.encode())
         provenance, no_costs = _provenance(command, methods.values()), pd.DataFrame()
-        curves = {measured[0].origin.block: of_methods(measured, names, alpha)}
+        block, _ = stats.build(stats.ordered(measured))
+        curves = {measured[0].origin.block: of_methods(block, alpha)}
         shown = dataclasses.replace(tables, notes=(*tables.notes, *understood))
         report.write(
             folder, shown, curves, no_costs, definitions, provenance, against, alpha,

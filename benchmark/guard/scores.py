@@ -31,8 +31,8 @@ from scipy import stats as distributions
 
 from benchmark.api import Floats, Predictions
 from benchmark.guard.verdicts import Comparison, Verdict
+from benchmark.inference.comparison import holm
 from benchmark.measures.declared import metrics
-from benchmark.statistics.comparison import holm
 
 MARGINS = {"ece": 0.005, "nll": 0.01, "accuracy": 0.005}
 """Smaller differences are never called a regression."""

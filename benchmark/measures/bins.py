@@ -7,6 +7,7 @@ images. That noise floor is drawn here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
@@ -43,6 +44,7 @@ class Bins:
         bins: how many bins there are.
         seed: where the draws start.
         alpha: one minus the coverage that the draws serve: few groups widen them accordingly.
+        networks: the bins of each network, where those of several stand side by side.
     """
 
     index: IntArray
@@ -52,6 +54,29 @@ class Bins:
     bins: int
     seed: int
     alpha: float = ALPHA
+    networks: tuple[Bins, ...] = ()
+
+    @classmethod
+    def beside(cls, networks: Sequence[Bins], groups: IntArray | None) -> Bins:
+        """The bins of several networks side by side, each tested on images of its own.
+
+        Args:
+            networks: one or more; where they have groups, the same group may be in several.
+            groups: ``(n,)`` codes of the groups of all images, network after network.
+        """
+        if len(networks) == 1:
+            return networks[0]
+        starts = np.cumsum([0, *(bins.bins for bins in networks)])
+        return cls(
+            np.concatenate([b.index + start for b, start in zip(networks, starts)]),
+            np.concatenate([b.confidence for b in networks]),
+            np.concatenate([b.hit for b in networks]),
+            groups,
+            int(starts[-1]),
+            networks[0].seed,
+            networks[0].alpha,
+            tuple(networks),
+        )
 
     def at_level(self, alpha: float) -> Bins:
         """The same for intervals of another coverage; these themselves where it is no matter."""

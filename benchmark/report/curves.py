@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from benchmark.api import BlockKey, FloatArray, Predictions, fold_scheme
-from benchmark.measures.bins import equal_width_bins
+from benchmark.api import BlockKey, FloatArray, Floats, Predictions, fold_scheme
+from benchmark.measures.bins import BINS, Bins, equal_width_bins
 from benchmark.report.board import Row, Value
 from benchmark.report.words import ARROWS, quantity
-from benchmark.statistics.blocks import join_folds, ordered
+from benchmark.statistics.blocks import Block
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -113,23 +113,21 @@ class MethodCurves:
     risk: FloatArray
 
 
-def of_methods(
-    predictions: Sequence[Predictions], methods: Sequence[str], alpha: float
-) -> dict[str, MethodCurves]:
-    """The curves of methods of one block.
+def of_methods(block: Block | None, alpha: float) -> dict[str, MethodCurves]:
+    """The curves of the methods of a block; none where there is no block.
 
     Args:
-        predictions: of the block, of all methods and replicates.
-        methods: which.
+        block: their predictions.
         alpha: one minus the share of the draws that the band of perfect calibration holds.
     """
-    curves = {}
-    for method in methods:
-        replicates = [p for p in ordered(predictions) if p.origin.method == method]
-        seeds = sorted({p.origin.seed for p in replicates})
-        joined = [join_folds([p for p in replicates if p.origin.seed == seed]) for seed in seeds]
-        curves[method] = MethodCurves(reliability(joined, alpha), risk_coverage(joined))
-    return curves
+    return {
+        method: MethodCurves(
+            reliability(block.bins(method, equal_width_bins), alpha),
+            risk_coverage(block.parts[method]),
+        )
+        for method in (block.methods if block else ())
+        if block
+    }
 
 
 def to_plain(methods: Mapping[str, MethodCurves]) -> dict[str, Any]:
@@ -154,26 +152,31 @@ def from_plain(plain: Mapping[str, Any]) -> dict[str, MethodCurves]:
     }
 
 
-def reliability(joined: Sequence[Predictions], alpha: float = 0.05) -> Reliability:
+def reliability(seeds: Sequence[Bins], alpha: float = 0.05) -> Reliability:
     """Accuracy against confidence in the bins of the ECE.
 
     The band comes from the draws of the ECE's noise floor, so it heeds groups. Seeds are averaged;
     as they show the same images, their draws are taken to err together.
 
     Args:
-        joined: the predictions of one method for all test images, one a seed.
+        seeds: the equal-width bins of each seed; networks may stand side by side in them, and
+            then the bins that have the same edges are taken together.
         alpha: one minus the share of the draws that the band holds in each bin.
     """
-    bins = [sample.once(equal_width_bins) for sample in joined]
-    counts = np.sum([b.counts for b in bins], axis=0)
+
+    def together(values: Floats) -> Floats:
+        return np.asarray(values.reshape(*values.shape[:-1], -1, BINS).sum(-2))
+
+    counts = np.sum([together(b.counts) for b in seeds], axis=0)
     used = counts > 0
-    drawn = np.sum([np.sort(b.floor, axis=0) for b in bins], axis=0)[:, used] / counts[used]
-    low, high = np.quantile(drawn, (alpha / 2, 1 - alpha / 2), axis=0, method="nearest")
-    grid = np.arange(bins[0].bins + 1) / bins[0].bins
+    drawn = np.sum([np.sort(together(b.floor), axis=0) for b in seeds], axis=0)[:, used]
+    band = (alpha / 2, 1 - alpha / 2)
+    low, high = np.quantile(drawn / counts[used], band, axis=0, method="nearest")
+    grid = np.arange(BINS + 1) / BINS
     return Reliability(
         edges=np.stack([grid[:-1], grid[1:]], 1)[used],
-        confidence=np.sum([b.expected for b in bins], axis=0)[used] / counts[used],
-        accuracy=np.sum([b.hits for b in bins], axis=0)[used] / counts[used],
+        confidence=np.sum([together(b.expected) for b in seeds], axis=0)[used] / counts[used],
+        accuracy=np.sum([together(b.hits) for b in seeds], axis=0)[used] / counts[used],
         share=counts[used] / counts.sum(),
         low=low,
         high=high,
@@ -184,13 +187,13 @@ COVERAGE = np.linspace(0, 1, 201)[1:]
 """Shares of the images at which risk-coverage curves are known."""
 
 
-def risk_coverage(joined: Sequence[Predictions]) -> FloatArray:
-    """The error rate among the most confident images, the mean over the seeds.
+def risk_coverage(replicates: Sequence[Predictions]) -> FloatArray:
+    """The error rate among the most confident images, the mean over the replicates.
 
     Images of equal confidence enter together, so their order does not matter.
     """
     curves = []
-    for sample in joined:
+    for sample in replicates:
         score = sample.log_probs.max(1)  # confidences beyond 1 - 1e-16 still differ here
         order = np.argsort(-score, kind="stable")
         score, wrong = score[order], 1 - sample.correct[order]
@@ -213,7 +216,7 @@ def replicate_scores(
         methods: the columns, if they have scores.
         metric: which.
     """
-    schemes = {f: fold_scheme(str(f)) for f in scores["fold"].unique() if f != "pooled"}
+    schemes = {f: fold_scheme(str(f)) for f in scores["fold"].unique()}
     chosen = scores[
         (scores["metric"] == metric)
         & (scores["preset"] == block.preset)

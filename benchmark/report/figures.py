@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.api import FloatArray
+from benchmark.inference import comparison
 from benchmark.measures.declared import ranked
 from benchmark.report import curves
 from benchmark.report.board import Board, Row
@@ -37,7 +38,6 @@ from benchmark.report.words import (
     quantity,
 )
 from benchmark.results.processes import on_all_cores
-from benchmark.statistics import comparison
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

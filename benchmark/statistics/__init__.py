@@ -3,8 +3,8 @@
 Everything here works on stored predictions alone, and gives data frames.
 """
 
-from benchmark.statistics.blocks import by_block
-from benchmark.statistics.estimates import FEW_ERRORS, FEW_GROUPS
+from benchmark.statistics.blocks import build, by_block, ordered
+from benchmark.statistics.networks import FEW_ERRORS, FEW_GROUPS
 from benchmark.statistics.rows import BlockTables, Tables
 from benchmark.statistics.scores import scores
 from benchmark.statistics.summary import check, gather, summarise, tabulate, unmeasured
@@ -14,9 +14,11 @@ __all__ = [
     "FEW_GROUPS",
     "BlockTables",
     "Tables",
+    "build",
     "by_block",
     "check",
     "gather",
+    "ordered",
     "scores",
     "summarise",
     "tabulate",

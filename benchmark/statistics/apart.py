@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import TypeVar
 
@@ -10,15 +10,18 @@ import numpy as np
 from scipy import sparse
 
 from benchmark.api import Floats, Metric, PerImage, Predictions, Weighted
-from benchmark.measures.declared import metrics as declared
-from benchmark.measures.inversion import inversion_intervals, noise_floor
+from benchmark.inference import intervals
+from benchmark.inference.intervals import SLOW_RESAMPLES, Bootstrap
+from benchmark.measures.bins import Bins
+from benchmark.measures.inversion import Error, inversion_intervals, noise_floor
 from benchmark.measures.kinds import Binned, CalibrationMeasure
-from benchmark.statistics import intervals
 from benchmark.statistics.blocks import Block
-from benchmark.statistics.intervals import SLOW_RESAMPLES, Bootstrap
 from benchmark.statistics.scores import Known, measure
 
 M = TypeVar("M", bound=Metric)
+
+NOISE_RESAMPLES = 500
+"""Bootstrap resamples behind a standard error of a calibration error."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,24 +30,27 @@ class Apart:
 
     Attributes:
         replicates: ``(methods, seeds, folds)`` the values.
-        seeds: ``(methods, seeds)`` those of all folds together.
+        denoised: of calibration errors, ``(methods, seeds, folds)``: the values without what noise
+            adds to them.
         inverted: of binned metrics, ``(methods, 2, 2)``: inversion intervals with the variance
             between seeds, at ``alpha``, then at ``alpha / 2`` (two of which hold a difference, by
             Bonferroni's inequality); their lower, then their upper ends.
         floors: of calibration errors, ``(methods, 5)``: the observed value; mean, upper end and p
-            of the noise floor, averaged over seeds; the value, as :attr:`seeds` has it.
+            of the noise floor, of all replicates together; and how many replicates are inside
+            the floor of their own.
         images: of means over images, ``(methods, images)``: each image's, averaged over seeds.
         weighted: of functions of weighted images, ``(methods, SLOW_RESAMPLES)``, likewise.
-        resampled: of those that methods are ranked by, ``(methods, seeds, RESAMPLES)``.
+        noise: of binned metrics, ``(methods, NOISE_RESAMPLES)``, likewise: only their spread
+            counts, for resampling adds the labels' noise a second time.
     """
 
     replicates: dict[str, Floats]
-    seeds: dict[str, Floats]
+    denoised: dict[str, Floats]
     inverted: dict[str, Floats]
     floors: dict[str, Floats]
     images: dict[str, Floats]
     weighted: dict[str, Floats]
-    resampled: dict[str, Floats]
+    noise: dict[str, Floats]
 
     @classmethod
     def join(cls, parts: Sequence[Apart]) -> Apart:
@@ -67,64 +73,96 @@ def measure_apart(
 
     Args:
         block: with these methods alone.
-        metrics: which; resamples are drawn of those among them that methods are ranked by.
+        metrics: which.
         boot: the resamples shared by all methods.
         alpha: one minus the coverage.
         known: values that need not be measured again.
     """
-    weights = boot.of_images(SLOW_RESAMPLES)
-    replicates = _values(block.parts, metrics, known)
+    of_folds = np.split(boot.of_images(SLOW_RESAMPLES), np.cumsum(block.sizes)[:-1], axis=1)
 
-    def by_metric(kind: type[M], of: Callable[[M, Predictions], Floats]) -> dict[str, Floats]:
-        """Of each metric of a kind and each method, the mean over seeds."""
+    def by_metric(chosen: Iterable[M], of: Callable[[M, str], object]) -> dict[str, Floats]:
+        """Of some metrics, and of each method."""
         return {
-            metric.name: np.array(
-                [np.mean([of(metric, p) for p in seeds], 0) for seeds in block.samples.values()]
-            )
-            for metric in metrics
-            if isinstance(metric, kind)
+            metric.name: np.array([of(metric, m) for m in block.methods], dtype=float)
+            for metric in chosen
         }
 
+    def of_replicates(of: Callable[[Predictions], float], method: str) -> Floats:
+        values = [of(p) for p in block.parts[method]]
+        return np.reshape(values, (block.seeds, block.folds))
+
+    def of_images(metric: PerImage, method: str) -> Floats:
+        seeds = [
+            np.concatenate([p.once(metric.of) for p in folds]) for folds in block.by_seed(method)
+        ]
+        return np.asarray(np.mean(seeds, axis=0))
+
+    def of_resamples(metric: Weighted, method: str) -> Floats:
+        drawn = [
+            [metric.of(p, weights) for p, weights in zip(folds, of_folds, strict=True)]
+            for folds in block.by_seed(method)
+        ]
+        return block.over_folds(np.mean(drawn, axis=0).T)
+
+    def of_noise(metric: Binned, method: str) -> Floats:
+        seeds = block.bins(method, metric.bins)
+        return np.asarray(np.mean([_noise(metric, bins, boot) for bins in seeds], axis=0))
+
+    errors = [metric for metric in metrics if isinstance(metric, CalibrationMeasure)]
+    names = [metric.name for metric in metrics]
+    values = measure([p for parts in block.parts.values() for p in parts], names, known)
     return Apart(
-        # Replicates are in the order of seeds, and of folds within each.
-        replicates={n: v.reshape(len(v), block.seeds, -1) for n, v in replicates.items()},
-        seeds=_values(block.samples, metrics, known),
+        replicates=by_metric(
+            metrics, lambda metric, m: of_replicates(lambda p: values[p.origin, metric.name], m)
+        ),
+        denoised=by_metric(errors, lambda metric, m: of_replicates(metric.denoised, m)),
         inverted=_inverted(block, metrics, alpha),
-        floors={
-            metric.name: np.array(
-                [_floor(metric, seeds, alpha) for seeds in block.samples.values()]
-            )
-            for metric in metrics
-            if isinstance(metric, CalibrationMeasure)
-        },
-        images=by_metric(PerImage, lambda metric, p: p.once(metric.of)),
-        weighted=by_metric(Weighted, lambda metric, p: metric.of(p, weights)),
-        resampled={
-            m.name: resampled(m.name, block.samples.values(), boot) for m in metrics if m.ranked
-        },
+        floors=by_metric(errors, lambda metric, m: _floor(metric, block, m, alpha)),
+        images=by_metric([m for m in metrics if isinstance(m, PerImage)], of_images),
+        weighted=by_metric([m for m in metrics if isinstance(m, Weighted)], of_resamples),
+        noise=by_metric([m for m in metrics if isinstance(m, Binned)], of_noise),
     )
 
 
-def _values(
-    samples: Mapping[str, Sequence[Predictions]], metrics: Sequence[Metric], known: Known
-) -> dict[str, Floats]:
-    """By metric, ``(methods, predictions)``."""
-    names = [metric.name for metric in metrics]
-    values = measure([p for listed in samples.values() for p in listed], names, known)
-    return {
-        name: np.array([[values[p.origin, name] for p in listed] for listed in samples.values()])
-        for name in names
-    }
+def over_networks(error: Error) -> Error:
+    """The mean of an error over networks whose bins stand side by side: each by its images."""
+
+    def mean(hits: Floats, bins: Bins) -> Floats:
+        if not bins.networks:
+            return error(hits, bins)
+        ends = np.cumsum([b.bins for b in bins.networks])[:-1]
+        each = zip(np.split(hits, ends, axis=1), bins.networks, strict=True)
+        return np.asarray(sum(error(h, b) * (b.images / bins.images) for h, b in each))
+
+    return mean
 
 
-def _floor(metric: CalibrationMeasure, seeds: Sequence[Predictions], alpha: float) -> list[float]:
-    """The observed error; mean, upper end and p of what a perfectly calibrated model shows."""
-    observed = float(np.mean([metric.observed(p) for p in seeds]))
-    if not np.isfinite(observed):
-        return [np.nan] * 4
-    draws = np.mean([np.sort(metric.floor(p, alpha)) for p in seeds], axis=0)
+def _floor(metric: CalibrationMeasure, block: Block, method: str, alpha: float) -> list[float]:
+    """The observed error; mean, upper end and p of what calibrated models show; how many do."""
+    replicates = block.parts[method]
+    each = np.array([metric.observed(p) for p in replicates])
+    if not np.isfinite(each).all():
+        return [np.nan] * 5
+    inside = 0
+    drawn = []
+    for observed, p in zip(each, replicates, strict=True):
+        drawn.append(metric.floor(p, alpha))
+        inside += observed <= noise_floor(drawn[-1], observed, alpha).high
+    if isinstance(metric, Binned):
+        error = over_networks(metric.of)
+        seeds = [
+            error(bins.at_level(alpha).floor, bins) for bins in block.bins(method, metric.bins)
+        ]
+    else:
+        # The folds' draws share their random numbers, but their images are others.
+        for k, draws in enumerate(drawn):
+            np.random.default_rng(k % block.folds).shuffle(draws)
+        folds = np.reshape(drawn, (block.seeds, block.folds, -1))
+        seeds = list(block.over_folds(folds.swapaxes(1, 2)))
+    draws = np.mean([np.sort(seed) for seed in seeds], axis=0)
+    observed = float(block.over_folds(each.reshape(block.seeds, block.folds)).mean())
     floor = noise_floor(draws, observed, alpha)
-    return [observed, floor.mean, floor.high, floor.p]
+    return [observed, floor.mean, floor.high, floor.p, float(inside)]
 
 
 def _inverted(block: Block, metrics: Sequence[Metric], alpha: float) -> dict[str, Floats]:
@@ -135,10 +173,11 @@ def _inverted(block: Block, metrics: Sequence[Metric], alpha: float) -> dict[str
     for number, method in enumerate(block.methods):
         for bins_of in dict.fromkeys(m.bins for m in binned):
             together = [m for m in binned if m.bins is bins_of]
-            seeds = [p.once(bins_of).at_level(alpha) for p in block.samples[method]]
-            errors = [(m.of, m.truth or m.of) for m in together]
-            for metric, ends in zip(together, inversion_intervals(seeds, errors, levels)):
-                values = np.array([metric.of(b.hits[None], b)[0] for b in seeds])
+            seeds = [bins.at_level(alpha) for bins in block.bins(method, bins_of)]
+            errors = [(over_networks(m.of), over_networks(m.truth or m.of)) for m in together]
+            found = inversion_intervals(seeds, errors, levels)
+            for metric, (error, _), ends in zip(together, errors, found):
+                values = np.array([error(b.hits[None], b)[0] for b in seeds])
                 for row, (level, (low, high)) in enumerate(zip(levels, ends)):
                     inverted[metric.name][number, row] = intervals.with_seeds(
                         np.asarray(values.mean()), low, high, values, level, positive=True
@@ -146,39 +185,11 @@ def _inverted(block: Block, metrics: Sequence[Metric], alpha: float) -> dict[str
     return inverted
 
 
-def resampled(name: str, methods: Collection[Sequence[Predictions]], boot: Bootstrap) -> Floats:
-    """A metric of every resample, ``(methods, seeds, resamples)``.
-
-    Resampling adds the labels' noise to a calibration error a second time: of such only the
-    spread is used, around the observed value. What cannot be resampled stays as it is.
-
-    Args:
-        name: of the metric.
-        methods: the predictions of each method, one a seed.
-        boot: the resamples.
-    """
-    metric = declared()[name]
-    samples = [p for seeds in methods for p in seeds]
-    totals = boot.weights @ boot.sizes
-    if isinstance(metric, PerImage):
-        images = np.stack([p.once(metric.of) for p in samples], 1)
-        finite = np.isfinite(images).all(0)
-        sums = boot.weights @ boot.sums(np.where(finite, images, 0.0))
-        drawn = np.where(finite, sums / totals[:, None], np.inf).T
-    elif isinstance(metric, Weighted):
-        drawn = np.stack([metric.of(p, boot.of_images(len(totals))) for p in samples])
-    elif isinstance(metric, Binned):
-        drawn = np.stack([_resampled_error(metric, p, boot, totals) for p in samples])
-    else:
-        drawn = np.repeat([[metric.value(p)] for p in samples], len(totals), axis=1)
-    return drawn.reshape(len(methods), -1, len(totals))
-
-
-def _resampled_error(metric: Binned, p: Predictions, boot: Bootstrap, totals: Floats) -> Floats:
-    bins = p.once(metric.bins)
+def _noise(metric: Binned, bins: Bins, boot: Bootstrap) -> Floats:
+    """The error of resampled images, ``(NOISE_RESAMPLES,)``."""
     gaps = sparse.csr_array(
         (bins.hit - bins.confidence, (bins.index, boot.units)), (bins.bins, len(boot.sizes))
     )
-    drawn = np.asarray(gaps @ boot.by_unit) * (bins.images / totals)
-    errors = metric.of(bins.expected + drawn.T, bins)
-    return np.asarray(errors + (metric.observed(p) - errors.mean()))
+    totals = boot.weights[:NOISE_RESAMPLES] @ boot.sizes
+    drawn = np.asarray(gaps @ boot.by_unit[:, :NOISE_RESAMPLES]) * (bins.images / totals)
+    return over_networks(metric.of)(bins.expected + drawn.T, bins)

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import copy
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import groupby, pairwise
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from benchmark.api import BlockKey, InputError, IntArray, Predictions, fold_scheme
+from benchmark.api import BlockKey, Floats, InputError, IntArray, Predictions, fold_scheme
+from benchmark.measures.bins import Bins
 
 KEY = BlockKey._fields
 
 Replicate = tuple[str, int]
+BinsOf = Callable[[Predictions], Bins]
 T = TypeVar("T", str, int)
 
 
@@ -44,68 +44,6 @@ def ordered(predictions: Iterable[Predictions], seed: int = 0) -> list[Predictio
         if place(one) == place(other):
             raise InputError(f"there are two predictions of {one.origin}: give each once")
     return [p if p.draw_seed == seed else replace(p, draw_seed=seed) for p in arranged]
-
-
-def join_folds(folds: Sequence[Predictions]) -> Predictions:
-    """All test images of one method and seed, every image once, sorted by name.
-
-    The same folds give the same object, so that nothing is measured twice.
-
-    Raises:
-        InputError: an image occurs in two folds.
-    """
-    joined = folds[0].once(_joined)
-    key = tuple(folds)
-    if key not in joined:
-        joined[key] = _join(key)
-    return joined[key]
-
-
-def _joined(first: Predictions) -> dict[tuple[Predictions, ...], Predictions]:
-    """What was joined with these predictions."""
-    return {}
-
-
-def _join(folds: tuple[Predictions, ...]) -> Predictions:
-    first = folds[0]
-    draws = fold_scheme(first.origin.fold) == "draws"
-
-    def named(p: Predictions, names: npt.NDArray[np.str_]) -> npt.NDArray[np.str_]:
-        # Independent draws are other images, and other groups, under the same names.
-        return np.char.add(f"{p.origin.fold}:", names) if draws else names
-
-    ids = np.concatenate([named(p, p.ids.astype(str)) for p in folds])
-    order = np.argsort(ids, kind="stable")
-    again = ids[order][1:] == ids[order][:-1]
-    if again.any():
-        raise InputError(
-            f"image {str(ids[order][1:][again][0])!r} is in more than one test part of "
-            f"{first.origin.method}, {first.origin.dataset}, seed {first.origin.seed}: folds must "
-            "not overlap"
-        )
-    pooled = replace(first.origin, fold="pooled")
-    if len(folds) == 1 and np.array_equal(order, np.arange(len(ids))) and not draws:
-        # The same in all but its name: it shares what was computed already.
-        alone = copy.copy(first)
-        object.__setattr__(alone, "origin", pooled)
-        return alone
-    groups = None
-    if first.groups is not None:
-        parts = [named(p, p.groups.astype(str)) for p in folds if p.groups is not None]
-        groups = np.concatenate(parts)[order]
-    posterior = None
-    if first.posterior is not None:
-        parts_known = [p.posterior for p in folds if p.posterior is not None]
-        posterior = np.concatenate(parts_known)[order]
-    return replace(
-        first,
-        origin=pooled,
-        ids=ids[order],
-        labels=np.concatenate([p.labels for p in folds])[order],
-        log_probs=np.concatenate([p.log_probs for p in folds])[order],
-        groups=groups,
-        posterior=posterior,
-    )
 
 
 def expected(present: Iterable[Replicate]) -> set[Replicate]:
@@ -160,29 +98,20 @@ class Block:
     Attributes:
         key: preset, data set, backbone, scheme of folds.
         methods: the complete ones, in order.
-        replicates: fold and seed of each replicate, in order.
-        samples: for each method its predictions of all folds together, one a seed, images in
-            the same order.
-        images: how many test images (of all folds).
-        groups: ``(images,)`` codes of what hangs together, or None.
-        posterior: whether the true probabilities are known.
+        replicates: fold and seed of each replicate: all folds of the first seed, then of the next.
         parts: for each method its predictions of each replicate, in their order.
     """
 
     key: BlockKey
     methods: tuple[str, ...]
     replicates: tuple[Replicate, ...]
-    samples: dict[str, tuple[Predictions, ...]]
-    images: int
-    groups: IntArray | None
-    posterior: bool
-    parts: dict[str, tuple[Predictions, ...]] = field(default_factory=dict)
+    parts: dict[str, tuple[Predictions, ...]]
+    _bins: dict[tuple[str, BinsOf], list[Bins]] = field(default_factory=dict, repr=False)
 
     def only(self, methods: Sequence[str]) -> Block:
         """The same with fewer methods."""
-        samples = {method: self.samples[method] for method in methods}
         parts = {method: self.parts[method] for method in methods}
-        return replace(self, methods=tuple(methods), samples=samples, parts=parts)
+        return replace(self, methods=tuple(methods), parts=parts, _bins={})
 
     @property
     def label(self) -> str:
@@ -196,9 +125,68 @@ class Block:
         return len({seed for _, seed in self.replicates})
 
     @cached_property
+    def folds(self) -> int:
+        """How many folds, or independent draws, there are."""
+        return len(self.replicates) // self.seeds
+
+    @property
+    def independent(self) -> int:
+        """How many replicates are independent: folds; seeds where all are tested on one part."""
+        return self.folds if self.folds > 1 else self.seeds
+
+    def by_seed(self, method: str) -> list[tuple[Predictions, ...]]:
+        """For each seed a method's predictions of all folds: together every test image once."""
+        parts = self.parts[method]
+        return [parts[i : i + self.folds] for i in range(0, len(parts), self.folds)]
+
+    def bins(self, method: str, of: BinsOf) -> list[Bins]:
+        """For each seed the bins of a method's networks, those of all folds side by side."""
+        if (method, of) not in self._bins:
+            self._bins[method, of] = [
+                Bins.beside([p.once(of) for p in folds], self.groups)
+                for folds in self.by_seed(method)
+            ]
+        return self._bins[method, of]
+
+    def over_folds(self, values: Floats) -> Floats:
+        """The mean over folds ``(..., folds)``, each counted by its test images."""
+        return np.asarray(values @ (self.sizes / self.images))
+
+    @cached_property
+    def sizes(self) -> IntArray:
+        """``(folds,)`` test images of each."""
+        return np.array([len(p) for p in self.by_seed(self.methods[0])[0]])
+
+    @property
+    def images(self) -> int:
+        """How many test images there are, of all folds."""
+        return int(self.sizes.sum())
+
+    @cached_property
+    def groups(self) -> IntArray | None:
+        """``(images,)`` codes 0, 1, ... of what hangs together, fold after fold, or None.
+
+        Independent draws are other images, and other groups, under the same names.
+        """
+        draws = self.key.folds == "draws"
+        names = []
+        for p in self.by_seed(self.methods[0])[0]:
+            if p.groups is None:
+                return None
+            own = p.groups.astype(str)
+            names.append(np.char.add(f"{p.origin.fold}:", own) if draws else own)
+        codes: IntArray = np.unique(np.concatenate(names), return_inverse=True)[1].reshape(-1)
+        return codes
+
+    @cached_property
     def units(self) -> IntArray:
         """``(images,)`` the unit that each image is resampled with: its group, or itself."""
         return np.arange(self.images) if self.groups is None else self.groups
+
+    @property
+    def posterior(self) -> bool:
+        """Whether the true probabilities are known."""
+        return self.parts[self.methods[0]][0].posterior is not None
 
 
 def by_block(predictions: Iterable[Predictions]) -> dict[BlockKey, list[Predictions]]:
@@ -213,23 +201,6 @@ def by_block(predictions: Iterable[Predictions]) -> dict[BlockKey, list[Predicti
     return dict(sorted(blocks.items()))
 
 
-def joined_seeds(arranged: Sequence[Predictions]) -> Iterator[Predictions]:
-    """All test images together of each method and seed of which no fold is missing.
-
-    Args:
-        arranged: of one block or several, in the fixed order.
-    """
-
-    def place(p: Predictions) -> tuple[object, ...]:
-        return (p.origin.block, p.origin.method, p.origin.seed)
-
-    for _, folds in groupby(arranged, place):
-        together = list(folds)
-        present = {p.origin.replicate for p in together}
-        if present == expected(present):
-            yield join_folds(together)
-
-
 def build(predictions: Sequence[Predictions]) -> tuple[Block | None, list[str]]:
     """The complete methods of one block.
 
@@ -241,7 +212,7 @@ def build(predictions: Sequence[Predictions]) -> tuple[Block | None, list[str]]:
         left out because it lacks replicates, and on the replicates that most methods lack.
 
     Raises:
-        InputError: methods differ in their test images or labels.
+        InputError: methods differ in their test images or labels, or folds share images.
     """
     key = predictions[0].origin.block
     present: dict[str, set[Replicate]] = {}
@@ -268,27 +239,28 @@ def build(predictions: Sequence[Predictions]) -> tuple[Block | None, list[str]]:
             )
     if not parts:
         return None, notes
-    samples = {
-        method: tuple(
-            join_folds(list(folds)) for _, folds in groupby(listed, lambda p: p.origin.seed)
+    first = next(iter(parts.values()))
+    _check_once(first)
+    seeds = len({p.origin.seed for p in first})
+    once = first[: len(first) // seeds]
+    for others in parts.values():
+        for one, other in zip(once * seeds, others, strict=True):
+            _check_paired(one, other)
+    needed_in_order = tuple(p.origin.replicate for p in first)
+    return Block(key=key, methods=tuple(parts), replicates=needed_in_order, parts=parts), notes
+
+
+def _check_once(replicates: Sequence[Predictions]) -> None:
+    first = replicates[0].origin
+    if fold_scheme(first.fold) == "draws":
+        return  # other images under the same names
+    ids = np.sort(np.concatenate([p.ids for p in replicates if p.origin.seed == first.seed]))
+    again = ids[1:][ids[1:] == ids[:-1]]
+    if len(again):
+        raise InputError(
+            f"image {str(again[0])!r} is in more than one test part of {first.method}, "
+            f"{first.dataset}, seed {first.seed}: folds must not overlap"
         )
-        for method, listed in parts.items()
-    }
-    first = next(iter(samples.values()))[0]
-    for seeds in samples.values():
-        for p in seeds:
-            _check_paired(first, p)
-    block = Block(
-        key=key,
-        methods=tuple(parts),
-        replicates=tuple(p.origin.replicate for p in next(iter(parts.values()))),
-        samples=samples,
-        images=len(first.labels),
-        groups=first.group_codes,
-        posterior=first.posterior is not None,
-        parts=parts,
-    )
-    return block, notes
 
 
 def _check_paired(one: Predictions, other: Predictions) -> None:

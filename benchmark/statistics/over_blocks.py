@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from benchmark.inference import comparison
 from benchmark.measures.declared import select
-from benchmark.statistics import comparison
 from benchmark.statistics.blocks import KEY
 from benchmark.statistics.rows import BlockTables
 

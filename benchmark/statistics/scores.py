@@ -1,4 +1,4 @@
-"""Scores: every metric of every replicate, and of all test images of a seed together."""
+"""Scores: every metric of every replicate."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import pandas as pd
 
 from benchmark.api import ORIGIN, Origin, Predictions
 from benchmark.measures.declared import select
-from benchmark.statistics.blocks import joined_seeds, ordered
+from benchmark.statistics.blocks import ordered
 
 SCORE_COLUMNS = (*ORIGIN, "metric", "value")
 
 Known = Mapping[tuple[Origin, str], float]
-"""Values by origin and name of the metric; the fold ``pooled`` stands for all folds of a seed."""
+"""Values by origin and name of the metric."""
 
 
 def scores(
@@ -22,7 +22,7 @@ def scores(
     seed: int = 0,
     known: Known | None = None,
 ) -> pd.DataFrame:
-    """Tidy scores: one row per replicate and metric, and those of all folds of a seed together.
+    """Tidy scores: one row per replicate and metric.
 
     Args:
         predictions: of any methods, data sets and replicates.
@@ -33,14 +33,11 @@ def scores(
 
     Returns:
         Columns preset, dataset, backbone, method, fold, seed, metric, value, in a fixed order.
-        Rows with fold ``pooled`` hold the value of all test images of that seed together (the
-        primary one); they are there for seeds of which no fold is missing.
 
     Raises:
         InputError: a metric or fold is unknown, or a replicate occurs twice.
     """
-    arranged = ordered(predictions, seed)
-    values = measure([*arranged, *joined_seeds(arranged)], metrics, known or {})
+    values = measure(ordered(predictions, seed), metrics, known or {})
     rows = [
         (*(getattr(origin, column) for column in ORIGIN), metric, value)
         for (origin, metric), value in values.items()

@@ -9,20 +9,24 @@ from dataclasses import astuple, dataclass, replace
 import numpy as np
 import pandas as pd
 
-from benchmark.api import ORIGIN, InputError, Metric, Predictions
+from benchmark.api import InputError, Metric, Predictions
+from benchmark.inference.intervals import Bootstrap
+from benchmark.inference.moderated import MIN_REPLICATES
 from benchmark.measures.declared import ranked, select
 from benchmark.plan.seeding import derive
 from benchmark.statistics.apart import Apart, measure_apart
-from benchmark.statistics.blocks import Block, build, by_block, joined_seeds, ordered
-from benchmark.statistics.estimates import FEW_ERRORS, FEW_GROUPS, estimate, few_errors
-from benchmark.statistics.intervals import Bootstrap
+from benchmark.statistics.blocks import Block, build, by_block, ordered
+from benchmark.statistics.methods import over_trainings
+from benchmark.statistics.networks import FEW_ERRORS, FEW_GROUPS, estimate, few_errors
 from benchmark.statistics.over_blocks import over_blocks
 from benchmark.statistics.ranks import RANK_COLUMNS, rank_rows
 from benchmark.statistics.rows import (
+    DETECTABLE_COLUMNS,
     PAIR_COLUMNS,
     VALUE_COLUMNS,
     BlockTables,
     Tables,
+    detectable_row,
     pair_rows,
     value_rows,
 )
@@ -89,16 +93,16 @@ def gather(blocks: Sequence[BlockTables], metrics: Sequence[str] | None, alpha: 
 
     values = frame("values", VALUE_COLUMNS)
     overall, mean_ranks, more = over_blocks(values, complete, with_ranked(metrics), alpha)
-    scores = [row for block in blocks for row in block.scores]
-    pooled = [row for row in scores if row[ORIGIN.index("fold")] == "pooled"]
-    single = [row for row in scores if row[ORIGIN.index("fold")] != "pooled"]
     return Tables(
         values=values,
         ranks=frame("ranks", RANK_COLUMNS),
         pairs=frame("pairs", PAIR_COLUMNS),
+        detectable=frame("detectable", DETECTABLE_COLUMNS),
         overall=overall,
         mean_ranks=mean_ranks,
-        scores=pd.DataFrame(single + pooled, columns=list(SCORE_COLUMNS)),
+        scores=pd.DataFrame(
+            [row for block in blocks for row in block.scores], columns=list(SCORE_COLUMNS)
+        ),
         notes=(
             *(note for block in blocks for note in block.left_out),
             *(note for block in blocks for note in block.notes),
@@ -155,28 +159,21 @@ class Unmeasured:
         Args:
             known: values that need not be measured again.
         """
-        scores = measure(
-            [*self.predictions, *joined_seeds(self.predictions)], self.metrics, known or {}
-        )
+        scores = measure(self.predictions, self.metrics, known or {})
         if self.block is None:
             return scores, None
-        # Where replicates are left out, the folds of a seed together are other ones.
-        kept = {p for parts in self.block.parts.values() for p in parts}
-        otherwise = {replace(p.origin, fold="pooled") for p in self.predictions if p not in kept}
-        same = {key: value for key, value in scores.items() if key[0] not in otherwise}
         boot, _ = self._draw(self.block)
         metrics = self._metrics(self.block)
-        return scores, measure_apart(self.block, metrics, boot, self.alpha, same)
+        return scores, measure_apart(self.block, metrics, boot, self.alpha, scores)
 
     def tabulate(self, parts: Sequence[Numbers]) -> BlockTables:
         """All rows of the block, from what was measured of all shares of it."""
         scores = [item for part, _ in parts for item in part.items()]
-        scores.sort(key=lambda item: item[0][0].fold == "pooled")  # after all others
         first = self.predictions[0]
         empty = BlockTables(
             key=first.origin.block, methods=(), posterior=first.posterior is not None,
             scores=[(*astuple(origin), metric, v) for (origin, metric), v in scores],
-            values=[], ranks=[], pairs=[], left_out=self.left_out, notes=[],
+            values=[], ranks=[], pairs=[], detectable=[], left_out=self.left_out, notes=[],
         )  # fmt: skip
         block = self.block
         if block is None:
@@ -187,18 +184,28 @@ class Unmeasured:
         metrics = self._metrics(block)
         with ThreadPoolExecutor(2) as threads:  # products of large matrices, mostly
             each = threads.map(lambda m: estimate(block, m, boot, together, self.alpha), metrics)
-            estimates = dict(zip([metric.name for metric in metrics], each, strict=True))
-        value, pair = [], []
+            networks = dict(zip([metric.name for metric in metrics], each, strict=True))
+        trainings = {
+            metric.name: found
+            for metric in metrics
+            if (found := over_trainings(
+                block, metric, networks[metric.name], together, self.alpha
+            ))
+        }  # fmt: skip
+        value, pair, detectable = [], [], []
         for metric in metrics:
-            found = estimates[metric.name]
-            value += value_rows(block, metric, found, together, few, self.alpha)
-            pair += pair_rows(block, metric, found, self.against, self.alpha)
+            given, over = networks[metric.name], trainings.get(metric.name)
+            value += value_rows(block, metric, given, over, together, few)
+            pair += pair_rows(block, metric, given, over, self.against, self.alpha)
+            if over and metric.ranked and len(block.methods) > 1:
+                detectable.append(detectable_row(block, metric, over, self.alpha))
         return replace(
             empty,
             methods=block.methods,
             values=value,
-            ranks=rank_rows(block, estimates, together, generator, self.alpha),
+            ranks=rank_rows(block, networks, trainings, together.replicates, generator, self.alpha),
             pairs=pair,
+            detectable=detectable,
             notes=_notes(block, self.against, few),
         )
 
@@ -262,6 +269,13 @@ def tabulate(
 
 def _notes(block: Block, against: str, few: Sequence[bool]) -> list[str]:
     notes = []
+    if block.independent < MIN_REPLICATES:
+        what = "seeds" if block.folds == 1 else "folds"
+        notes.append(
+            f"{block.label}: {len(block.replicates)} replicate"
+            f"{'s' * (len(block.replicates) > 1)}: all that is said holds for these trained "
+            f"networks. What it says of the methods takes at least {MIN_REPLICATES} {what}."
+        )
     if against not in block.methods:
         notes.append(
             f"{block.label}: {against} is missing or incomplete, so methods are compared with the "

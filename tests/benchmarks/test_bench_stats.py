@@ -12,7 +12,7 @@ from scipy import special
 from benchmark import statistics as stats
 from benchmark.api import Origin, Predictions
 from benchmark.statistics.apart import resampled
-from benchmark.statistics.intervals import Bootstrap
+from benchmark.inference.intervals import Bootstrap
 
 IMAGES, CLASSES, METHODS, RESAMPLES = 2139, 23, 20, 2000
 

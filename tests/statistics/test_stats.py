@@ -23,7 +23,7 @@ from benchmark.measures.bins import Groups, equal_width_bins
 from benchmark.measures.declared import metrics as declared
 from benchmark.measures.declared import ranked, score
 from benchmark.measures.kinds import Binned
-from benchmark.statistics import comparison, intervals
+from benchmark.inference import comparison, intervals
 from benchmark.statistics.apart import resampled
 from benchmark.statistics.blocks import join_folds
 from benchmark.statistics.estimates import Estimates

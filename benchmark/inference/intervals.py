@@ -10,7 +10,6 @@ from scipy import special
 
 from benchmark.api import Floats, IntArray
 from benchmark.measures.bins import Groups
-from benchmark.plan.folds import CALIBRATION_SHARE
 
 RESAMPLES = 2000
 """Bootstrap resamples of what is a mean over images."""
@@ -226,33 +225,3 @@ def degrees_with_seeds(half: Floats, seeds: Floats, degrees: Floats, alpha: floa
         total = (between + images) ** 2
     out = np.array(degrees, dtype=float)
     return np.asarray(np.divide(total, inverse, where=inverse > 0, out=out))
-
-
-def over_training(values: Floats, folds: str, alpha: float) -> tuple[Floats, Floats, Floats]:
-    """Means of replicates and their intervals over training, on the replicates' values.
-
-    Folds share training images, so that their variance is too small: Nadeau and Bengio's factor
-    ``1/k + n_test/n_train``. What calibrates does not train, so that ``n_train`` is the share
-    ``1 - CALIBRATION_SHARE`` of the other folds. Independent draws get the plain t.
-
-    Args:
-        values: ``(methods, seeds, folds)``; seeds are averaged within a fold, unless there is one
-            fold.
-        folds: the scheme.
-        alpha: one minus the coverage.
-
-    Returns:
-        Means, lower and upper ends, ``(methods,)``, which may lie outside the metric's range; the
-        ends are NaN for one replicate, and where a value is infinite.
-    """
-    mean = values.reshape(len(values), -1).mean(1)
-    replicates = values.mean(1) if values.shape[2] > 1 else values[:, :, 0]
-    k = replicates.shape[1]
-    if k < 2:
-        return mean, np.full(len(mean), np.nan), np.full(len(mean), np.nan)
-    factor = 1 / k
-    if folds.endswith(" folds"):
-        factor += 1 / ((k - 1) * (1 - CALIBRATION_SHARE))
-    with np.errstate(invalid="ignore"):
-        half = t_quantile(alpha, k - 1) * replicates.std(1, ddof=1) * np.sqrt(factor)
-        return mean, mean - half, mean + half

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from scipy import special
 
 from benchmark.api import Floats
+from benchmark.inference.intervals import t_quantile
 from benchmark.measures.declared import metrics
-from benchmark.statistics.intervals import t_quantile
 
 
 def p_value(
@@ -53,14 +53,46 @@ def holm(p: Sequence[float] | Floats) -> Floats:
     return adjusted
 
 
-def letters(different: npt.NDArray[np.bool_]) -> list[str]:
+def better(value: Floats, p: Floats, higher_is_better: bool, alpha: float) -> Floats:
+    """Which methods are surely better than which in a metric, by Holm's correction over all pairs.
+
+    Args:
+        value: ``(methods,)``; an infinite loss is worse than a finite one, without any test.
+        p: ``(methods, methods)`` of "no difference".
+        higher_is_better: the metric's direction.
+        alpha: chance that any two equal methods are told apart.
+
+    Returns:
+        ``(methods, methods)``: 1 where the row's method is surely better than the column's, -1
+        where it is surely worse, 0 where they cannot be told apart.
+    """
+    above = np.triu_indices(len(value), 1)
+    sign = np.zeros(p.shape)
+    with np.errstate(invalid="ignore"):
+        gap = value[above[0]] - value[above[1]]
+    ahead = np.nan_to_num(np.sign(gap)) * (1 if higher_is_better else -1)
+    sign[above] = np.where((holm(p[above]) < alpha) | np.isinf(gap), ahead, 0)
+    return sign - sign.T
+
+
+def letters(different: npt.NDArray[np.bool_], merit: Floats) -> list[str]:
     """Compact letter display: methods that share a letter cannot be told apart.
 
     Piepho 2004 (insert and absorb): the letters are the largest sets without a difference.
 
     Args:
-        different: ``(methods, methods)``, symmetric; methods in order of merit.
+        different: ``(methods, methods)``, symmetric.
+        merit: ``(methods,)`` ranks: the best method has the letter a.
+
+    Returns:
+        Of each method.
     """
+    order = np.argsort(merit, kind="stable")
+    sorted_letters = _letters(different[np.ix_(order, order)])
+    return [sorted_letters[place] for place in np.argsort(order, kind="stable")]
+
+
+def _letters(different: npt.NDArray[np.bool_]) -> list[str]:
     number = len(different)
     sets = [frozenset(range(number))]
     for i, j in combinations(range(number), 2):
@@ -103,18 +135,6 @@ def mean_rank(values: Mapping[str, Floats]) -> Floats:
     """
     ranked = [ranks(v, metrics()[name].direction == "higher") for name, v in values.items()]
     return np.asarray(np.sum(ranked, axis=0) / len(ranked))
-
-
-def told_apart(better: Sequence[Floats]) -> npt.NDArray[np.bool_]:
-    """Which methods differ in rank: one is better in some metric and worse in none.
-
-    Args:
-        better: for each metric ``(methods, methods)``: 1 where the row's method is surely better
-            than the column's, -1 where surely worse, 0 where they cannot be told apart.
-    """
-    stacked = np.stack(better)
-    ahead = (stacked > 0).any(0) & ~(stacked < 0).any(0)
-    return np.logical_or(ahead, ahead.T)
 
 
 @dataclass(frozen=True)
@@ -172,14 +192,3 @@ def _nemenyi_quantile(alpha: float, methods: int) -> float:
     from scipy import stats as distributions
 
     return float(distributions.studentized_range.ppf(1 - alpha, methods, np.inf) / np.sqrt(2))
-
-
-def chance_of_best(resampled: Floats) -> Floats:
-    """Share of the resamples in which each method ranks first; ties are shared.
-
-    Args:
-        resampled: ``(resamples, methods)`` mean ranks.
-    """
-    best = resampled <= resampled.min(1, keepdims=True) + 1e-9
-    chance: Floats = (best / best.sum(1, keepdims=True)).mean(0)
-    return chance

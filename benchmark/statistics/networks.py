@@ -1,18 +1,22 @@
-"""One metric of one block: values, intervals and paired differences, given the trained models."""
+"""Which of these trained networks is better? Values, intervals and differences, given them.
+
+What they speak of is other test images of the same kind; :mod:`benchmark.statistics.methods`
+speaks of other trainings too.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from benchmark.api import Floats, IntArray, Metric, PerImage, Weighted
+from benchmark.inference import comparison, intervals
+from benchmark.inference.intervals import Bootstrap, t_quantile
 from benchmark.measures.bins import Groups
 from benchmark.measures.kinds import Binned
-from benchmark.statistics import comparison, intervals
 from benchmark.statistics.apart import Apart
 from benchmark.statistics.blocks import Block
-from benchmark.statistics.intervals import Bootstrap, t_quantile
 
 FEW_ERRORS = 30
 """Below so many errors the coverage of the intervals is not guaranteed (measured)."""
@@ -26,7 +30,7 @@ class Estimates:
     """One metric of all methods of a block.
 
     Attributes:
-        value: ``(methods,)``, means over seeds.
+        value: ``(methods,)``, means over the networks, each counted by its test images.
         low: ``(methods,)`` lower ends; NaN where no interval is known to hold.
         high: ``(methods,)``.
         pair_low: ``(methods, methods)`` of the row's value minus the column's.
@@ -37,6 +41,8 @@ class Estimates:
             standard deviation (images averaged over seeds); for a function of weighted images the
             difference over its bootstrap standard error times the root of the number of images.
             NaN for all else, and where nothing varies.
+        error: ``(methods,)`` standard errors that drawing test images makes; NaN where unknown.
+        pair_error: ``(methods, methods)`` those of the differences.
     """
 
     value: Floats
@@ -46,6 +52,8 @@ class Estimates:
     pair_high: Floats
     degrees: Floats
     effect: Floats
+    error: Floats
+    pair_error: Floats
 
     def p(self, alpha: float) -> Floats:
         """P-values of "no difference", ``(methods, methods)``."""
@@ -74,13 +82,15 @@ def estimate(
         apart: the numbers of its methods.
         alpha: one minus the coverage.
     """
-    seeds = apart.seeds[metric.name]
+    seeds = block.over_folds(apart.replicates[metric.name])
     value = seeds.mean(1)
     number = len(block.methods)
-    correct = np.stack([block.samples[m][0].correct for m in block.methods], axis=1)
+    correct = np.stack(
+        [np.concatenate([p.correct for p in block.by_seed(m)[0]]) for m in block.methods], axis=1
+    )
     fewest = float(boot.degrees(correct).min())
     if isinstance(metric, Binned) and metric.interval:
-        found = _binned(metric, value, apart.inverted[metric.name], fewest)
+        found = _binned(metric, value, apart, fewest)
     elif isinstance(metric, PerImage):
         images = np.ascontiguousarray(apart.images[metric.name].T)
         found = _per_image(block, metric, images, boot, value, fewest, alpha)
@@ -90,7 +100,11 @@ def estimate(
     else:
         unknown = np.full((number, number), np.nan)
         degrees = np.full((number, number), fewest)
-        found = Estimates(value, unknown[0], unknown[0], unknown, unknown, degrees, unknown)
+        found = Estimates(
+            value, unknown[0], unknown[0], unknown, unknown, degrees, unknown, unknown[0], unknown
+        )
+        if isinstance(metric, Binned):
+            found = replace(found, **_noise(apart.noise[metric.name]))
     low, high, pair_low, pair_high = found.low, found.high, found.pair_low, found.pair_high
     degrees = found.degrees
     if block.seeds > 1:
@@ -108,11 +122,14 @@ def estimate(
         low, high = np.full((2, number), np.nan)
         pair_low, pair_high = np.full((2, number, number), np.nan)
     low, high = np.clip([low, high], *metric.range)
-    return Estimates(value, low, high, pair_low, pair_high, degrees, found.effect)
+    return replace(
+        found, low=low, high=high, pair_low=pair_low, pair_high=pair_high, degrees=degrees
+    )
 
 
-def _binned(metric: Binned, value: Floats, inverted: Floats, fewest: float) -> Estimates:
+def _binned(metric: Binned, value: Floats, apart: Apart, fewest: float) -> Estimates:
     """From the inversion intervals; those of differences combine two of them (Bonferroni)."""
+    inverted = apart.inverted[metric.name]
     (low, high), (bonferroni_low, bonferroni_high) = np.moveaxis(inverted, 0, 2)
     unknown = np.full((len(value), len(value)), np.nan)
     pair_low = pair_high = unknown
@@ -123,7 +140,17 @@ def _binned(metric: Binned, value: Floats, inverted: Floats, fewest: float) -> E
         pair_low = bonferroni_low[:, None] - bonferroni_high
         pair_high = bonferroni_high[:, None] - bonferroni_low
     degrees = np.full(unknown.shape, fewest)
-    return Estimates(value, low, high, pair_low, pair_high, degrees, unknown)
+    return Estimates(
+        value, low, high, pair_low, pair_high, degrees, unknown, **_noise(apart.noise[metric.name])
+    )
+
+
+def _noise(drawn: Floats) -> dict[str, Floats]:
+    """Standard errors from resampled values ``(methods, resamples)``."""
+    return {
+        "error": drawn.std(1, ddof=1),
+        "pair_error": (drawn[:, None] - drawn).std(2, ddof=1),
+    }
 
 
 def _per_image(
@@ -143,6 +170,8 @@ def _per_image(
     differences = images[:, i] - images[:, j]
     degrees = np.full((number, number), fewest)
     degrees[i, j] = degrees[j, i] = boot.degrees(differences)
+    own_error, pair_error = boot.standard_errors(images), np.zeros((number, number))
+    pair_error[i, j] = pair_error[j, i] = boot.standard_errors(differences)
     if metric.proportion:
         error = boot.standard_errors(images)
         error[error < 1e-12] = 0.0  # all right, but for rounding
@@ -165,7 +194,7 @@ def _per_image(
     low, high = np.where(finite, low, np.nan), np.where(finite, high, np.nan)
     for matrix in (pair_low, pair_high, effect):
         matrix[~(finite[:, None] & finite)] = np.nan
-    return Estimates(value, low, high, pair_low, pair_high, degrees, effect)
+    return Estimates(value, low, high, pair_low, pair_high, degrees, effect, own_error, pair_error)
 
 
 def _weighted(
@@ -184,7 +213,13 @@ def _weighted(
     effect[j, i] = -effect[i, j]
     degrees = np.full((number, number), fewest)
     return Estimates(
-        value, value - half, value + half, *_matrices(ends, i, j, number), degrees, effect
+        value,
+        value - half,
+        value + half,
+        *_matrices(ends, i, j, number),
+        degrees,
+        effect,
+        **_noise(drawn.T),
     )
 
 
@@ -205,7 +240,7 @@ def _matrices(
 
 def few_errors(block: Block, method: str) -> bool:
     """Whether a method's errors, or the groups they lie in, are too few to promise coverage."""
-    wrong = [1 - p.correct for p in block.samples[method]]
+    wrong = [1 - np.concatenate([p.correct for p in folds]) for folds in block.by_seed(method)]
     few = min(w.sum() for w in wrong) < FEW_ERRORS
     if block.groups is not None:
         few |= min(Groups(block.groups).effective(w) for w in wrong) < FEW_GROUPS
