@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,18 @@ import numpy.typing as npt
 
 from benchmark.api import Floats, Metric, Predictions
 from benchmark.measures.bins import ALPHA, Bins
+
+UNWIDENED = 0.5
+"""One minus a coverage for which few groups of images hardly widen the draws of the noise floor:
+their mean is wanted, not a bound."""
+
+STRAIGHT = 2.0
+"""Up to so many standard deviations above the floor's mean (of squared errors) a line stands for
+the root. That and the next number were chosen by simulation, for bias and squared error."""
+
+LIFT = 0.2
+"""What a square at the floor's mean is worth, in roots of that standard deviation: with 0 small true
+errors would be estimated as too small."""
 
 SLOW_DRAWS = 100
 """Label draws behind the noise floor of the estimators that are slow to compute."""
@@ -33,6 +46,10 @@ class CalibrationMeasure(Metric):
             predictions: of one method.
             alpha: one minus the coverage that few groups of images widen the draws for.
         """
+
+    def denoised(self, predictions: Predictions) -> float:
+        """An estimate of the true error: the noise is taken off (:func:`without_noise`)."""
+        return without_noise(self.observed(predictions), self.floor(predictions, UNWIDENED))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +86,14 @@ class Binned(CalibrationMeasure):
         bins = predictions.once(self.bins).at_level(alpha)
         return self.of(bins.floor, bins)
 
+    def denoised(self, predictions: Predictions) -> float:
+        """An estimate of the true error; the value itself where the floor's mean is taken off."""
+        if self.floor_removed:
+            return self.value(predictions)
+        bins, error = predictions.once(self.bins), self.truth or self.of
+        floor = bins.at_level(UNWIDENED).floor
+        return without_noise(float(error(bins.hits[None], bins)[0]), error(floor, bins))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Relabelled(CalibrationMeasure):
@@ -104,6 +129,33 @@ class Relabelled(CalibrationMeasure):
         for column in below.T:
             labels += uniform >= column
         return self.of(predictions, labels)
+
+
+def without_noise(observed: float, floor: Floats) -> float:
+    """The true error of one trained model, estimated from the observed one and its noise floor.
+
+    Noise and truth add like the sides of a right angle: the square of the observed error is on
+    average that of the true one plus that of the floor. A root is steep at 0 and does not exist
+    below, so that a straight line takes its place near the floor. It goes on below 0: where noise
+    makes one replicate too small it makes another too large, and the estimate is for means over
+    replicates, which are cut at 0 once they are taken.
+
+    Args:
+        observed: the error, biased upwards by noise.
+        floor: ``(draws,)`` errors under perfect calibration.
+
+    Returns:
+        The estimate; it rises with the observed error.
+    """
+    squares = floor**2
+    scale = float(squares.std())
+    if not scale > 0:  # no noise, or not a number
+        return observed
+    excess = (observed**2 - float(squares.mean())) / scale
+    if excess < STRAIGHT:
+        slope = (math.sqrt(STRAIGHT) - LIFT) / STRAIGHT
+        return math.sqrt(scale) * (LIFT + slope * excess)
+    return math.sqrt(scale * excess)
 
 
 def _uniform(predictions: Predictions) -> Floats:
