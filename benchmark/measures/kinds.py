@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,18 +12,7 @@ import numpy.typing as npt
 
 from benchmark.api import Floats, Metric, Predictions
 from benchmark.measures.bins import ALPHA, Bins
-
-UNWIDENED = 0.5
-"""One minus a coverage for which few groups of images hardly widen the draws of the noise floor:
-their mean is wanted, not a bound."""
-
-STRAIGHT = 2.0
-"""Up to so many standard deviations above the floor's mean (of squared errors) a line stands for
-the root. That and the next number were chosen by simulation, for bias and squared error."""
-
-LIFT = 0.2
-"""What a square at the floor's mean is worth, in roots of that standard deviation: with 0 small true
-errors would be estimated as too small."""
+from benchmark.measures.denoise import UNWIDENED, noise_beside_a_shift, without_noise
 
 SLOW_DRAWS = 100
 """Label draws behind the noise floor of the estimators that are slow to compute."""
@@ -48,7 +36,7 @@ class CalibrationMeasure(Metric):
         """
 
     def denoised(self, predictions: Predictions) -> float:
-        """An estimate of the true error: the noise is taken off (:func:`without_noise`)."""
+        """An estimate of the true error, below 0 at times: for means over replicates."""
         return without_noise(self.observed(predictions), self.floor(predictions, UNWIDENED))
 
 
@@ -90,9 +78,10 @@ class Binned(CalibrationMeasure):
         """An estimate of the true error; the value itself where the floor's mean is taken off."""
         if self.floor_removed:
             return self.value(predictions)
-        bins, error = predictions.once(self.bins), self.truth or self.of
-        floor = bins.at_level(UNWIDENED).floor
-        return without_noise(float(error(bins.hits[None], bins)[0]), error(floor, bins))
+        error = self.truth or self.of
+        bins = predictions.once(self.bins).at_level(UNWIDENED)
+        observed = float(error(bins.hits[None], bins)[0])
+        return without_noise(observed, error(bins.floor, bins), noise_beside_a_shift(bins, error))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,33 +118,6 @@ class Relabelled(CalibrationMeasure):
         for column in below.T:
             labels += uniform >= column
         return self.of(predictions, labels)
-
-
-def without_noise(observed: float, floor: Floats) -> float:
-    """The true error of one trained model, estimated from the observed one and its noise floor.
-
-    Noise and truth add like the sides of a right angle: the square of the observed error is on
-    average that of the true one plus that of the floor. A root is steep at 0 and does not exist
-    below, so that a straight line takes its place near the floor. It goes on below 0: where noise
-    makes one replicate too small it makes another too large, and the estimate is for means over
-    replicates, which are cut at 0 once they are taken.
-
-    Args:
-        observed: the error, biased upwards by noise.
-        floor: ``(draws,)`` errors under perfect calibration.
-
-    Returns:
-        The estimate; it rises with the observed error.
-    """
-    squares = floor**2
-    scale = float(squares.std())
-    if not scale > 0:  # no noise, or not a number
-        return observed
-    excess = (observed**2 - float(squares.mean())) / scale
-    if excess < STRAIGHT:
-        slope = (math.sqrt(STRAIGHT) - LIFT) / STRAIGHT
-        return math.sqrt(scale) * (LIFT + slope * excess)
-    return math.sqrt(scale * excess)
 
 
 def _uniform(predictions: Predictions) -> Floats:
