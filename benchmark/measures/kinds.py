@@ -108,6 +108,9 @@ class Relabelled(CalibrationMeasure):
 
     def floor(self, predictions: Predictions, alpha: float = ALPHA) -> Floats:
         """Errors of drawn labels, ``(SLOW_DRAWS,)``; images are taken for independent."""
+        return predictions.once(self._floor)
+
+    def _floor(self, predictions: Predictions) -> Floats:
         uniform = predictions.once(_uniform)
         if not self.by_class:
             return self.of(predictions, (uniform < predictions.confidence).astype(float))
