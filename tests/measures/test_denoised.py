@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.api import Floats, Predictions
+from benchmark.measures.bins import Bins, equal_width_bins
 from benchmark.measures.declared import metrics
-from benchmark.measures.denoise import without_noise
+from benchmark.measures.denoise import noise_beside_a_shift, without_noise
 from benchmark.measures.inversion import noise_floor
 from benchmark.measures.kinds import Binned, CalibrationMeasure
 
@@ -59,6 +60,11 @@ def test_groups_are_noise_too(groups: int) -> None:
     assert plain > 0.02
 
 
+def test_few_groups_are_not_taken_for_more_noise_than_they_show() -> None:
+    estimate, _ = means("ece", 60, 1000, 0.08, 8)  # what widens intervals would make it 0.05
+    assert estimate == pytest.approx(0.08, abs=0.027)
+
+
 @pytest.mark.parametrize(
     "name",
     ["ece", "ece_equal_mass", "rms_debiased", "ece_classwise", "overconfidence", "ece_smooth"],
@@ -73,6 +79,21 @@ def test_a_gap_of_the_floors_size_is_met_where_the_plain_value_is_too_large(gap:
     estimate, plain = means("ece", 60, 1000, gap)
     assert estimate == pytest.approx(gap, abs=0.006)
     assert plain > gap + 0.004
+
+
+def test_gaps_of_one_sign_leave_noise_less_room() -> None:
+    def absolute(hits: Floats, bins: Bins) -> Floats:
+        values: Floats = np.abs(hits - bins.expected).sum(1) / bins.images
+        return values
+
+    def share(gap: float) -> float:
+        """Noise beside the shift over that of the floor, on average."""
+        bins = [equal_width_bins(sample(seed, 1000, gap)) for seed in range(8)]
+        floor = [(absolute(b.floor, b) ** 2).mean() for b in bins]
+        return float(np.mean([noise_beside_a_shift(b, absolute) for b in bins]) / np.mean(floor))
+
+    assert share(0.0) > 0.8
+    assert share(0.1) < 0.6
 
 
 def test_what_has_its_floor_removed_already_keeps_its_value() -> None:
