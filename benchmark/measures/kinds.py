@@ -26,10 +26,6 @@ class CalibrationMeasure(Metric):
     def observed(self, predictions: Predictions) -> float:
         """The error as the noise floor draws it: without anything taken off."""
 
-    def denoised(self, predictions: Predictions) -> float:
-        """TEMPORARY."""
-        return self.value(predictions)
-
     @abstractmethod
     def floor(self, predictions: Predictions, alpha: float = ALPHA) -> Floats:
         """Errors under perfect calibration, ``(draws,)``.
