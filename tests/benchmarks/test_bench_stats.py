@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import time
-import warnings
-
 import numpy as np
-import pytest
 from scipy import special
 
 from benchmark import statistics as stats
 from benchmark.api import Origin, Predictions
-from benchmark.inference.intervals import Bootstrap
 
 IMAGES, CLASSES, METHODS, RESAMPLES = 2139, 23, 20, 2000
 

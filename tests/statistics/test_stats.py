@@ -117,25 +117,25 @@ def test_independent_draws_are_other_images_although_they_share_names() -> None:
 
 def test_trainings_that_are_off_to_both_sides_do_not_cancel() -> None:
     """The error of pooled predictions is that of no network."""
-    folds = [("draw-0", 3.0, 0), ("draw-1", 1 / 3, 1), ("draw-2", 3.0, 2), ("draw-3", 1 / 3, 3)]
+    factors = (1.6, 0.6, 1.6, 0.6)
     predictions = [
         p
-        for fold, factor, start in folds
-        for p in made({"cross-entropy": factor}, (fold,), n=600, start=start)
+        for number, factor in enumerate(factors)
+        for p in made({"cross-entropy": factor}, (f"draw-{number}",), n=1000, start=number)
     ]
     ece = row(summarise(predictions, QUICK).values, metric="ece")
     each = [score(p, ["ece"])["ece"] for p in predictions]
-    assert min(each) > 0.1
+    assert min(each) > 0.06
     assert ece["networks_value"] == pytest.approx(np.mean(each))
     assert ece["value"] == pytest.approx(np.mean(each), abs=0.01)
-    assert ece["networks_low"] > 0.1
+    assert ece["networks_low"] > 0.06
     assert ece["inside_floor"] == 0
     pooled = replace(
         predictions[0],
         labels=np.concatenate([p.labels for p in predictions]),
         log_probs=np.concatenate([p.log_probs for p in predictions]),
     )
-    assert score(pooled, ["ece"])["ece"] < 0.8 * min(each)
+    assert score(pooled, ["ece"])["ece"] < 0.5 * min(each)
 
 
 # --- what summarise promises ---------------------------------------------------------------
@@ -185,7 +185,7 @@ def test_contains_zero_exactly_where_inside_the_floor(
     )
     for metric in ("ece", "ece_equal_mass"):
         ece = row(tables.values, metric=metric)
-        inside = ece["networks_value"] <= ece["floor_high"]
+        inside = ece["networks_value"] <= ece["floor_high"] + 1e-12
         assert (ece["networks_low"] <= 0) == inside
         assert (ece["p_calibrated"] < 0.024) <= (not inside)
         if len(seeds) == 1:
