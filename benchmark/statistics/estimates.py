@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,10 @@ FEW_ERRORS = 30
 
 FEW_GROUPS = 10
 """Nor is it where the errors lie in fewer groups than these, counted as equal ones."""
+
+
+NO_WIDTH = 1e-9
+"""Narrower intervals come of values that do not vary but for rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,9 +98,15 @@ def estimate(
         found = Estimates(value, unknown[0], unknown[0], unknown, unknown, degrees, unknown)
     low, high, pair_low, pair_high = found.low, found.high, found.pair_low, found.pair_high
     degrees = found.degrees
+    with np.errstate(invalid="ignore"):  # infinite losses have no interval
+        difference = value[:, None] - value
+        # What is the same for all images does not tell how far it lies from the truth.
+        low, high = np.where(high - low < NO_WIDTH, np.nan, [low, high])
+        fixed = (pair_high - pair_low < NO_WIDTH) & (difference != 0)
+        pair_low, pair_high = np.where(fixed, np.nan, [pair_low, pair_high])
     if block.seeds > 1:
-        with np.errstate(invalid="ignore"):  # infinite losses have no interval
-            difference, between_seeds = value[:, None] - value, seeds[:, None] - seeds
+        with np.errstate(invalid="ignore"):
+            between_seeds = seeds[:, None] - seeds
             if not isinstance(metric, Binned):
                 low, high = intervals.with_seeds(value, low, high, seeds, alpha)
                 pair_low, pair_high = intervals.with_seeds(
@@ -210,3 +221,50 @@ def few_errors(block: Block, method: str) -> bool:
     if block.groups is not None:
         few |= min(Groups(block.groups).effective(w) for w in wrong) < FEW_GROUPS
     return bool(few)
+
+
+def no_intervals(
+    block: Block, metrics: Sequence[Metric], estimates: Mapping[str, Estimates], apart: Apart
+) -> list[str]:
+    """Which finite values have no interval, and why, in sentences.
+
+    Args:
+        block: the methods.
+        metrics: which measures.
+        estimates: by metric.
+        apart: the numbers of the methods.
+    """
+    said: list[str] = []
+    never = [m for m in metrics if not _has_interval(m)]
+    if never:
+        said.append(f"No interval for {_listed(never)}: none is known to hold its coverage.")
+    reasons: dict[tuple[str, str], list[Metric]] = {}
+    for metric in (m for m in metrics if _has_interval(m)):
+        found, drawn = estimates[metric.name], apart.weighted.get(metric.name)
+        for m, method in enumerate(block.methods):
+            if np.isfinite(found.value[m]) and np.isnan(found.low[m]):
+                if len(set(block.units.tolist())) < 2:
+                    why = "one image, or one group, does not tell how much another would differ"
+                elif drawn is not None and np.isnan(drawn[m]).any():
+                    why = "too few images of a class: some resamples hold none"
+                else:
+                    why = "nothing in the test images shows how much it could vary"
+                reasons.setdefault((method, why), []).append(metric)
+    methods: dict[tuple[str, str], list[str]] = {}
+    for (method, why), lacking in reasons.items():
+        methods.setdefault((_listed(lacking), why), []).append(method)
+    said += [
+        f"{block.label}: no interval for {lacking} of {', '.join(names)}: {why}."
+        for (lacking, why), names in methods.items()
+    ]
+    return said
+
+
+def _has_interval(metric: Metric) -> bool:
+    return (
+        metric.interval if isinstance(metric, Binned) else isinstance(metric, PerImage | Weighted)
+    )
+
+
+def _listed(metrics: Sequence[Metric]) -> str:
+    return ", ".join(f'"{m.short}"' if "," in m.short else m.short for m in metrics)

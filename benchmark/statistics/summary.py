@@ -14,7 +14,13 @@ from benchmark.measures.declared import ranked, select
 from benchmark.plan.seeding import derive
 from benchmark.statistics.apart import Apart, measure_apart
 from benchmark.statistics.blocks import Block, build, by_block, joined_seeds, ordered
-from benchmark.statistics.estimates import FEW_ERRORS, FEW_GROUPS, estimate, few_errors
+from benchmark.statistics.estimates import (
+    FEW_ERRORS,
+    FEW_GROUPS,
+    estimate,
+    few_errors,
+    no_intervals,
+)
 from benchmark.statistics.intervals import Bootstrap
 from benchmark.statistics.over_blocks import over_blocks
 from benchmark.statistics.ranks import RANK_COLUMNS, rank_rows
@@ -101,7 +107,7 @@ def gather(blocks: Sequence[BlockTables], metrics: Sequence[str] | None, alpha: 
         scores=pd.DataFrame(single + pooled, columns=list(SCORE_COLUMNS)),
         notes=(
             *(note for block in blocks for note in block.left_out),
-            *(note for block in blocks for note in block.notes),
+            *dict.fromkeys(note for block in blocks for note in block.notes),
             *more,
         ),
     )
@@ -199,7 +205,8 @@ class Unmeasured:
             values=value,
             ranks=rank_rows(block, estimates, together, generator, self.alpha),
             pairs=pair,
-            notes=_notes(block, self.against, few),
+            notes=_notes(block, self.against, few)
+            + no_intervals(block, metrics, estimates, together),
         )
 
     def _metrics(self, block: Block) -> tuple[Metric, ...]:
