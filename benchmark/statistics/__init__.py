@@ -4,6 +4,7 @@ Everything here works on stored predictions alone, and gives data frames.
 """
 
 from benchmark.statistics.blocks import by_block
+from benchmark.statistics.comparison import charges, cheapest
 from benchmark.statistics.estimates import FEW_ERRORS, FEW_GROUPS
 from benchmark.statistics.rows import BlockTables, Tables
 from benchmark.statistics.scores import scores
@@ -15,6 +16,8 @@ __all__ = [
     "BlockTables",
     "Tables",
     "by_block",
+    "charges",
+    "cheapest",
     "check",
     "gather",
     "scores",
