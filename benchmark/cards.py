@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from benchmark.api import BlockKey, Quantity
+from benchmark import statistics
+from benchmark.api import BlockKey, Quantity, fold_scheme
 from benchmark.measures.declared import ranked
 from benchmark.report import words
 from benchmark.terminal import printable
@@ -83,19 +84,28 @@ class Card:
 def cards(results: Results) -> list[Card]:
     """One for each data set, network and preset; those on which methods differ come first."""
     costs = results.mean_costs()
+    every = results.costs.assign(folds=results.costs["fold"].astype(str).map(fold_scheme))
     made = []
     for key, ranks in results.ranks.groupby(KEY, sort=True):
-        values, paid = (
-            frame[(frame[KEY] == list(key)).all(axis=1)] for frame in (results.intervals, costs)
+        values, paid, single = (
+            frame[(frame[KEY] == list(key)).all(axis=1)]
+            for frame in (results.intervals, costs, every)
         )
         preset, dataset, backbone, folds = map(str, key)
         title = printable(" · ".join(p for p in (dataset, backbone, folds, preset) if p))
-        card = _card(title, ranks.sort_values(["rank", "method"]), values, paid)
+        card = _card(title, ranks.sort_values(["rank", "method"]), values, paid, single)
         made.append(((not card.differ, dataset, backbone), card))
     return [card for _, card in sorted(made, key=lambda pair: pair[0])]
 
 
-def _card(title: str, ranks: pd.DataFrame, values: pd.DataFrame, costs: pd.DataFrame) -> Card:
+def _card(
+    title: str,
+    ranks: pd.DataFrame,
+    values: pd.DataFrame,
+    costs: pd.DataFrame,
+    single: pd.DataFrame,
+) -> Card:
+    """Of one block; ``costs`` are means over replicates, ``single`` those of each."""
     names = ranks["method"].tolist()
     shown = [printable(name) for name in names]
     letters = [set(re.findall(r"[a-z]\d*", str(group))) for group in ranks["group"]]
@@ -126,16 +136,15 @@ def _card(title: str, ranks: pd.DataFrame, values: pd.DataFrame, costs: pd.DataF
     paid = _costs(costs, names)
     if paid:
         said.append(("Its cost", "; ".join(f"{c.head} {_with_unit(c, 0)}" for c, _ in paid)))
-    if paid and costs["hardware"].nunique() == 1 and len(equal) > 1:
-        column, value = paid[0]
-        least = value.iloc[equal].min()
-        cheap = [i for i in equal if value.iloc[i] <= words.SAME_TIME * least]
-        said += [
-            ("Cheapest equal", f"{shown[i]}: {column.head} {_with_unit(column, i)}")
-            for i in cheap[:1]
-        ]
+    cheap = statistics.cheapest(single, [names[i] for i in equal]) if len(equal) > 1 else None
+    if cheap is not None:
+        place = names.index(cheap[0])
+        cost = f"{paid[0][0].head} {_with_unit(paid[0][0], place)}"
+        equals = words.no_difference([printable(name) for name in cheap[1]], len(equal) - 1)
+        said.append(("Cheapest equal", f"{shown[place]}: {cost}{equals}"))
     few = set(values.loc[values["few_errors"].eq(True), "method"])
     occurring = {words.INSIDE_FLOOR: values["inside_floor"].any(), words.FEW_ERRORS: bool(few)}
+    occurring[words.DOUBTFUL] = (costs["doubt"] != "").any()
     return Card(
         title=title,
         differ=any(not one & other for one, other in itertools.combinations(letters, 2)),
@@ -169,10 +178,11 @@ def _costs(costs: pd.DataFrame, names: list[str]) -> list[tuple[CardColumn, pd.S
     found = []
     for (name, hardware), rows in costs.groupby(["metric", "hardware"], sort=True):
         kind = words.quantity(str(name))
-        value = rows.set_index("method")["value"].reindex(names)
+        value, doubt = (rows.set_index("method")[c].reindex(names) for c in ("value", "doubt"))
         if kind.main:
             head = f"{kind.short} ({printable(hardware)})" if several else kind.short
-            cells = [words.significant(v) for v in value]
+            marks = [words.DOUBTFUL * bool(d) for d in doubt.fillna("")]
+            cells = [words.significant(v) + m for v, m in zip(value, marks)]
             column = CardColumn(head, _unit(kind), cells, [""] * len(names), _places(value, kind))
             found.append((kind.main, column, value))
     return [(column, value) for _, column, value in sorted(found, key=lambda cost: cost[0])]

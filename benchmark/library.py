@@ -91,12 +91,15 @@ class Results:
         terminal.show(cards(self), terminal.console())
 
     def mean_costs(self) -> pd.DataFrame:
-        """Mean over the replicates, one row per method, cost and hardware."""
-        from benchmark.api import BlockKey, fold_scheme
+        """Mean over the replicates, one row per method, cost and hardware, with its ratio.
 
-        costs = self.costs.assign(folds=[fold_scheme(str(fold)) for fold in self.costs["fold"]])
-        keys = [*BlockKey._fields, "method", "metric", "hardware"]
-        return costs.groupby(keys, sort=False)["value"].mean().reset_index()
+        ``ratio``, with an interval over replicates, is that to cross-entropy; ``doubt`` says why a
+        cost cannot be compared.
+        """
+        from benchmark import statistics
+        from benchmark.plan.presets import REFERENCE
+
+        return statistics.charges(self.costs, REFERENCE)
 
     def to_json(self) -> str:
         """Ranks, values and mean costs; ``null`` where there is none, ``"Infinity"`` as text."""
@@ -338,9 +341,9 @@ def _nothing() -> Leaderboard:
     import pandas as pd
 
     from benchmark import leaderboard, statistics
-    from benchmark.api import ORIGIN
+    from benchmark.results.load import COST_COLUMNS
 
-    costs = pd.DataFrame(columns=[*ORIGIN, "hardware", "metric", "value"])
+    costs = pd.DataFrame(columns=list(COST_COLUMNS))
     return leaderboard.Leaderboard(statistics.summarise([]), costs, [])
 
 

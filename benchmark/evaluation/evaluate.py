@@ -160,7 +160,6 @@ def evaluate(
             )
     folder = None if out is None else _folder(out)
     tables = stats.summarise(measured, metrics, against, alpha)
-    understood += _no_interval(tables.values)
     if folder is not None:
         from benchmark import report  # nothing of it is needed for the numbers
         from benchmark.report.curves import of_methods
@@ -370,17 +369,6 @@ def _check_calibration(method: Checked) -> None:
             f"{method.where}: all {len(labels)} images of the calibration part are of class "
             f"{labels[0]}; calibrators are fitted on images of at least two classes"
         )
-
-
-def _no_interval(values: pd.DataFrame) -> list[str]:
-    """Which values have no interval."""
-    infinite = ~np.isfinite(values["value"])
-    lacking = values[values["low"].isna() & ~infinite]
-    return [
-        f"{method}: no interval for {', '.join(declared()[m].short for m in own['metric'])}: too "
-        "few images (of a class) for one that could be trusted, or none is known"
-        for method, own in lacking.groupby("method", sort=False)
-    ]
 
 
 # --- the report ------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from operator import itemgetter
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from benchmark.api import BlockKey, Quantity, fold_scheme
 from benchmark.report.words import (
     ABSENT,
     ARROWS,
+    DOUBTFUL,
     INSIDE_FLOOR,
     column_head,
     file_name,
@@ -25,10 +26,11 @@ from benchmark.report.words import (
     number,
     percent,
     quantity,
+    ratio,
     sensible_digits,
     significant,
 )
-from benchmark.statistics import Tables
+from benchmark.statistics import Tables, charges, cheapest
 from benchmark.statistics.blocks import KEY
 
 NAN = math.nan
@@ -71,10 +73,17 @@ class Difference:
 
 @dataclass(frozen=True)
 class Charge:
-    """A cost and its ratio to the reference on the same hardware (NaN where it is not there)."""
+    """A cost and its ratio to the reference on the same hardware (NaN where it is not there).
+
+    Attributes:
+        doubt: why it cannot be compared; empty where it can.
+    """
 
     value: float = NAN
     ratio: float = NAN
+    ratio_low: float = NAN
+    ratio_high: float = NAN
+    doubt: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -181,6 +190,9 @@ class Board:
         leaders: the best method of each metric, which is the other reference.
         cost_reference: the reference of the costs' ratios.
         alpha: one minus the coverage of the intervals.
+        cheapest: of the methods that cannot be told apart from the best, the one that trains
+            quickest, and those that are not seen to take longer; None where times cannot be
+            compared.
     """
 
     block: BlockKey
@@ -191,6 +203,7 @@ class Board:
     leaders: Mapping[str, str]
     cost_reference: str
     alpha: float
+    cheapest: tuple[str, tuple[str, ...]] | None = None
 
     # --- what it is called ---------------------------------------------------------------
 
@@ -265,11 +278,11 @@ class Board:
         q = quantity(key[0])
 
         def cell(cost: Charge) -> TableCell:
-            shown = isinstance(q, api.Cost) and q.ratio and not math.isnan(cost.ratio)
             text = ABSENT if math.isnan(cost.value) else significant(cost.value)
-            return TableCell(
-                value=cost.value, text=text, extra=f"({cost.ratio:.2f}×)" if shown else ""
-            )
+            times = ratio(cost.ratio, cost.ratio_low, cost.ratio_high)
+            shown = isinstance(q, api.Cost) and q.ratio and times
+            return TableCell(value=cost.value, text=text, mark=DOUBTFUL if cost.doubt else "",
+                             extra=f"({times})" if shown else "")  # fmt: skip
 
         cells = {row.method: cell(row.costs.get(key, Charge())) for row in self.rows}
         hardware = key[1] if len(self.hardware) > 1 else ""
@@ -360,7 +373,7 @@ def make_boards(
     values, pairs = _by_block(tables.values), _by_block(tables.pairs)
     if len(costs):
         costs = costs.assign(folds=costs["fold"].astype(str).map(fold_scheme))
-    paid = _by_block(costs)
+    every = _by_block(costs)
     boards = []
     for block, ranks in _by_block(tables.ranks).items():
         shown, paired = values.get(block, _NOTHING), pairs.get(block, _NOTHING)
@@ -369,7 +382,12 @@ def make_boards(
         base = cost_reference if cost_reference in set(ranks["method"]) else against
         by_method = _by_method(Value, shown, "metric")
         differences = _by_method(Difference, paired, "metric", "reference")
-        charged = _charged(paid.get(block, _NOTHING), base)
+        paid = every.get(block)
+        charged = (
+            {}
+            if paid is None
+            else _by_method(Charge, charges(paid, base, alpha), "metric", "hardware")
+        )
         rows = [
             Row(
                 method=(method := rank["method"]),
@@ -382,19 +400,20 @@ def make_boards(
             )
             for rank in ranks.sort_values(["rank", "method"]).to_dict("records")
         ]
-        boards.append(
-            Board(
-                block=block,
-                rows=tuple(rows),
-                images=int(shown["images"].max()) if len(shown) else 0,
-                replicates=int(shown["replicates"].max()) if len(shown) else 0,
-                against=against,
-                # Pairs are formed with the best method and with the reference alone.
-                leaders=references | dict(zip(others["metric"], others["reference"], strict=True)),
-                cost_reference=base,
-                alpha=alpha,
-            )
+        board = Board(
+            block=block,
+            rows=tuple(rows),
+            images=int(shown["images"].max()) if len(shown) else 0,
+            replicates=int(shown["replicates"].max()) if len(shown) else 0,
+            against=against,
+            # Pairs are formed with the best method and with the reference alone.
+            leaders=references | dict(zip(others["metric"], others["reference"], strict=True)),
+            cost_reference=base,
+            alpha=alpha,
         )
+        if paid is not None:
+            board = replace(board, cheapest=cheapest(paid, [r.method for r in board.tied], alpha))
+        boards.append(board)
     return tuple(sorted(boards, key=lambda b: (b.block.dataset, b.block.backbone, b.block)))
 
 
@@ -415,22 +434,3 @@ def _by_method(kind: type[T], frame: pd.DataFrame, *key: str) -> dict[str, dict[
         place = itemgetter(*key)(record)
         said.setdefault(record["method"], {})[place] = kind(**{n: record[n] for n in names})
     return said
-
-
-def _charged(costs: pd.DataFrame, reference: str) -> dict[str, dict[tuple[str, str], Charge]]:
-    """Mean cost of a replicate; its ratio is formed on the replicates that both have."""
-    charged: dict[str, dict[tuple[str, str], Charge]] = {}
-    if costs.empty:
-        return charged
-    known = costs.dropna(subset=["value"])
-    for (metric, hardware), part in known.groupby(["metric", "hardware"]):
-        wide = part.pivot(index=["fold", "seed"], columns="method", values="value")
-        ratios = dict.fromkeys(wide, NAN)
-        if reference in wide:
-            both = wide[wide[reference].notna()]
-            bases = both.notna().mul(both[reference], axis=0).where(both.notna()).mean()
-            ratios = (both.mean() / bases.where(bases != 0)).to_dict()
-        for method, mean in wide.mean().items():
-            cost = Charge(float(mean), float(ratios[method]))
-            charged.setdefault(str(method), {})[str(metric), str(hardware)] = cost
-    return charged

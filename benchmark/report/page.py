@@ -14,19 +14,20 @@ import jinja2
 from markupsafe import Markup, escape
 
 from benchmark.report import sentences
-from benchmark.report.board import Board, Charge, Column, Row, Value
+from benchmark.report.board import Board, Column, Row, Value
 from benchmark.report.figures import Drawing
 from benchmark.report.tables import chance_cell, details, name_cell
 from benchmark.report.words import (
-    SAME_TIME,
     broken,
     in_order,
     interval,
     letter_ranges,
     listed,
+    no_difference,
     number,
     p_equation,
     quantity,
+    ratio,
     significant,
 )
 from benchmark.statistics import Tables
@@ -122,16 +123,19 @@ def facts(board: Board) -> list[Fact]:
 
 def _cheapest(board: Board) -> Fact | None:
     """Of the methods that cannot be told apart from the best, the one that trains quickest."""
-    keys = [key for key in board.costs if key[0] == "train_seconds"]
-    if len(keys) != 1 or len(board.tied) < 2:
+    if board.cheapest is None:
         return None
-    costs = {row.method: row.costs.get(keys[0], Charge()) for row in board.tied}
-    seconds = [cost.value for cost in costs.values() if not math.isnan(cost.value)]
-    if not seconds:
-        return None
-    method, cost = next((m, c) for m, c in costs.items() if c.value <= SAME_TIME * min(seconds))
-    relative = "" if math.isnan(cost.ratio) else f" ({cost.ratio:.2f}× {board.cost_reference})"
-    return Fact("Cheapest of the best to train", method, f"{significant(cost.value)} s{relative}")
+    method, equal = board.cheapest
+    [cost] = (
+        cost
+        for row in board.rows
+        for (name, _), cost in row.costs.items()
+        if (row.method, name) == (method, "train_seconds")
+    )
+    times = ratio(cost.ratio, cost.ratio_low, cost.ratio_high)
+    relative = f" ({times} of {board.cost_reference})" if times else ""
+    text = f"{significant(cost.value)} s{relative}{no_difference(equal, len(board.tied) - 1)}"
+    return Fact("Cheapest of the best to train", method, text)
 
 
 def floor_sentence(board: Board) -> str:

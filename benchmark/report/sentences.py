@@ -9,6 +9,7 @@ from typing import Any
 from benchmark.measures.declared import ranked
 from benchmark.report.board import Board
 from benchmark.report.words import (
+    DOUBTFUL,
     FEW_ERRORS,
     FOOTNOTES,
     INSIDE_FLOOR,
@@ -78,6 +79,7 @@ def footnotes(boards: Sequence[Board]) -> tuple[tuple[str, str], ...]:
     rows = [row for board in boards for row in board.rows]
     used = {value.mark for row in rows for value in row.values.values()}
     used |= {FEW_ERRORS for row in rows if row.few_errors}
+    used |= {DOUBTFUL for row in rows if any(cost.doubt for cost in row.costs.values())}
     return tuple((sign, meaning) for sign, meaning in FOOTNOTES if sign in used)
 
 
@@ -87,7 +89,9 @@ def ratio_note(board: Board) -> str:
         return ""
     return (
         f"(×) is the ratio to {board.cost_reference} on the same hardware, with as many fits at "
-        "once."
+        "once: the geometric mean over the replicates that can be compared, with its "
+        f"{board.coverage} interval over them (Student's t on the logarithms). One that holds 1 "
+        "shows no difference."
     )
 
 

@@ -19,6 +19,7 @@ from benchmark.report.sentences import (
 )
 from benchmark.report.words import (
     ABSENT,
+    DOUBTFUL,
     FEW_ERRORS,
     INFINITE,
     INSIDE_FLOOR,
@@ -183,7 +184,10 @@ def _line(board: Board, row: Row) -> dict[str, object]:
     for name, hardware in board.costs:
         label = f"{name} ({hardware})" if len(board.hardware) > 1 else name
         line["hardware"] = ", ".join(board.hardware)
-        line |= _flat(label, row.costs.get((name, hardware), Charge()))
+        charge = row.costs.get((name, hardware), Charge())
+        line |= _flat(label, charge)
+        if not charge.doubt:
+            del line[f"{label}_doubt"]
     return line
 
 
@@ -201,7 +205,7 @@ _LATEX = {
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
     INFINITE: r"$\infty$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "×": r"$\times$",
     "−": "$-$", "–": "--", "·": r"$\cdot$",
-    INSIDE_FLOOR: r"$^{\circ}$", FEW_ERRORS: r"$^{\dagger}$",
+    INSIDE_FLOOR: r"$^{\circ}$", FEW_ERRORS: r"$^{\dagger}$", DOUBTFUL: r"$^{\ddagger}$",
 }  # fmt: skip
 
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import groupby
 
 from benchmark import statistics as stats
 from benchmark.api import Quantity, require
+from benchmark.measures.costs import SHORTEST
 from benchmark.measures.declared import quantities
 
 INFINITE = "∞"
 ABSENT = "–"
 INSIDE_FLOOR = "°"
 FEW_ERRORS = "†"
+DOUBTFUL = "‡"
 ARROWS = {"higher": "↑", "lower": "↓", None: ""}
 SAME_TIME = 1.05
 """Times up to this factor apart count as equal: so much they vary by themselves."""
@@ -30,6 +32,12 @@ FOOTNOTES = (
         FEW_ERRORS,
         f"fewer than {stats.FEW_ERRORS} errors, or errors in fewer than {stats.FEW_GROUPS} groups: "
         "intervals may cover less than they say.",
+    ),
+    (
+        DOUBTFUL,
+        "not to be compared: other programs used the processor meanwhile, networks trained for "
+        f"less than {SHORTEST} seconds, or the reference was measured on other hardware or with "
+        "another number of fits at once.",
     ),
 )
 
@@ -88,6 +96,22 @@ def interval(low: float, high: float, digits: int) -> str:
     if math.isnan(low) or math.isnan(high):
         return ""
     return f"[{number(low, digits)}, {number(high, digits)}]"
+
+
+def ratio(value: float, low: float, high: float) -> str:
+    """``1.05× [0.98, 1.12]``; no interval where there is none, or no variation."""
+    if math.isnan(value):
+        return ""
+    bounds = interval(low, high, 2) if high - low > 1e-9 else ""
+    return f"{number(value, 2)}× {bounds}".rstrip()
+
+
+def no_difference(names: Collection[str], others: int) -> str:
+    """Which of so many others cost no less as far as can be seen; nothing where all cost more."""
+    if not names:
+        return ""
+    whom = "any of the others" if len(names) == others > 1 else listed(names)
+    return f"; no difference in cost can be seen to {whom}"
 
 
 def sensible_digits(half_widths: Iterable[float], default: int) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from benchmark.api import ORIGIN, Predictions
+from benchmark.measures.costs import DISTURBED, SHORT, SHORTEST
 from benchmark.measures.declared import costs
 from benchmark.results.manifest import Entry, Manifest
 from benchmark.results.members import mean_over_members
@@ -19,6 +20,8 @@ from benchmark.results.store import Store, UnreadableRecordError
 
 STORE = "store"
 
+COST_COLUMNS = (*ORIGIN, "hardware", "metric", "value", "doubt")
+
 
 @dataclass(frozen=True)
 class Content:
@@ -26,7 +29,8 @@ class Content:
 
     Attributes:
         predictions: of every cell whose records are all there.
-        costs: tidy, with the hardware: each method is charged for every fit that it uses.
+        costs: tidy, with the hardware: each method is charged for every fit that it uses. Its
+            ``doubt`` says why it cannot be compared; it is empty where it can.
         missing: a sentence for each cell that lacks something.
         notes: sentences on how calibrators were fitted and times taken.
         environment: what the fits were made with.
@@ -71,7 +75,7 @@ def load(folder: Path, listing: Manifest) -> Content:
                 environments.setdefault(name, {})[value] = None
     return Content(
         predictions,
-        pd.DataFrame(charged, columns=[*ORIGIN, "hardware", "metric", "value"]),
+        pd.DataFrame(charged, columns=list(COST_COLUMNS)),
         missing,
         [
             f"{method} on {dataset} ({', '.join(folds)}): no calibration image is misclassified, "
@@ -80,7 +84,7 @@ def load(folder: Path, listing: Manifest) -> Content:
         ]
         + [
             f"{dataset}, {backbone}: other programs used the processor while {len(keys)} of the "
-            "fits trained, so that their times are too long: do not compare costs."
+            "fits trained, so that their times are too long: they are marked and have no ratio."
             for (dataset, backbone), keys in disturbed.items()
         ],
         {name: ", ".join(sorted(values)) for name, values in sorted(environments.items())},
@@ -120,7 +124,19 @@ def _costs(
     charged["calibrate_seconds"] = calibration.costs["calibrate_seconds"] if calibration else 0.0
     hardware = " + ".join(sorted({record.hardware for record in members}))
     where = dataclasses.asdict(entry.origin) | {"hardware": hardware}
-    return [where | {"metric": name, "value": value} for name, value in charged.items()]
+    return [
+        where | {"metric": name, "value": value, "doubt": _doubt(name, members)}
+        for name, value in charged.items()
+    ]
+
+
+def _doubt(cost: str, members: Sequence[FitRecord]) -> str:
+    """Why a cost of these fits cannot be compared; nothing where it can."""
+    timed = costs()[cost].timed
+    if timed and any(record.disturbed for record in members):
+        return DISTURBED
+    seconds = [record.costs.get("train_seconds", SHORTEST) for record in members]
+    return SHORT if timed == "training" and min(seconds) < SHORTEST else ""
 
 
 def _missing(store: Store, entry: Entry) -> str:

@@ -4,6 +4,7 @@ Everything here works on stored predictions alone, and gives data frames.
 """
 
 from benchmark.statistics.blocks import build, by_block, ordered
+from benchmark.statistics.charges import charges, cheapest
 from benchmark.statistics.networks import FEW_ERRORS, FEW_GROUPS
 from benchmark.statistics.rows import BlockTables, Tables
 from benchmark.statistics.scores import scores
@@ -16,6 +17,8 @@ __all__ = [
     "Tables",
     "build",
     "by_block",
+    "charges",
+    "cheapest",
     "check",
     "gather",
     "ordered",

@@ -17,7 +17,7 @@ from benchmark.plan.seeding import derive
 from benchmark.statistics.apart import Apart, measure_apart
 from benchmark.statistics.blocks import Block, build, by_block, ordered
 from benchmark.statistics.methods import over_trainings
-from benchmark.statistics.networks import FEW_ERRORS, FEW_GROUPS, estimate, few_errors
+from benchmark.statistics.networks import FEW_ERRORS, FEW_GROUPS, estimate, few_errors, no_intervals
 from benchmark.statistics.over_blocks import over_blocks
 from benchmark.statistics.ranks import RANK_COLUMNS, rank_rows
 from benchmark.statistics.rows import (
@@ -105,7 +105,7 @@ def gather(blocks: Sequence[BlockTables], metrics: Sequence[str] | None, alpha: 
         ),
         notes=(
             *(note for block in blocks for note in block.left_out),
-            *(note for block in blocks for note in block.notes),
+            *dict.fromkeys(note for block in blocks for note in block.notes),
             *more,
         ),
     )
@@ -206,7 +206,8 @@ class Unmeasured:
             ranks=rank_rows(block, networks, trainings, together.replicates, generator, self.alpha),
             pairs=pair,
             detectable=detectable,
-            notes=_notes(block, self.against, few),
+            notes=_notes(block, self.against, few)
+            + no_intervals(block, metrics, networks, together),
         )
 
     def _metrics(self, block: Block) -> tuple[Metric, ...]:

@@ -64,7 +64,7 @@ def test_every_case_is_here(shared_cases: Path) -> None:
 def test_what_is_read_is_right_and_said(shared_cases: Path, name: str) -> None:
     file = shared_cases / "evaluate" / name
     result = evaluate(file, metrics=METRICS)
-    values, said = measured(result, file.stem), "\n".join(result.understood)
+    values, said = measured(result, file.stem), "\n".join([*result.understood, *result.notes])
     right, words = RIGHT[name]
     for metric, value in right.items():
         assert values[metric] == pytest.approx(value, abs=6e-5 if metric != "aurc" else 6e-7)
