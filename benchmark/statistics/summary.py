@@ -14,9 +14,9 @@ from benchmark.measures.declared import ranked, select
 from benchmark.plan.seeding import derive
 from benchmark.statistics.apart import Apart, measure_apart
 from benchmark.statistics.blocks import Block, build, by_block, joined_seeds, ordered
+from benchmark.statistics.comparison import over_blocks
 from benchmark.statistics.estimates import FEW_ERRORS, FEW_GROUPS, estimate, few_errors
 from benchmark.statistics.intervals import Bootstrap
-from benchmark.statistics.over_blocks import over_blocks
 from benchmark.statistics.ranks import RANK_COLUMNS, rank_rows
 from benchmark.statistics.rows import (
     PAIR_COLUMNS,
