@@ -175,6 +175,7 @@ class Board:
     Attributes:
         block: what it is about.
         rows: the methods by rank, then by name.
+        unranked: what stands beneath them for comparison, with values alone: the class shares.
         images: how many test images each value is made of.
         replicates: how many replicates each method has.
         against: the reference of the paired differences.
@@ -191,8 +192,14 @@ class Board:
     leaders: Mapping[str, str]
     cost_reference: str
     alpha: float
+    unranked: tuple[Row, ...] = ()
 
     # --- what it is called ---------------------------------------------------------------
+
+    @property
+    def all_rows(self) -> tuple[Row, ...]:
+        """The methods, and what stands beneath them."""
+        return (*self.rows, *self.unranked)
 
     @property
     def scheme(self) -> str:
@@ -255,7 +262,7 @@ class Board:
         best = self.best(metric)
         return Column(
             quantity=quantity(metric),
-            cells={row.method: cell(row.values[metric]) for row in self.rows},
+            cells={row.method: cell(row.values[metric]) for row in self.all_rows},
             main=metric in self.main_metrics,
             has_floor=self.has_floor(metric),
             best=best.method if best else "",
@@ -271,7 +278,7 @@ class Board:
                 value=cost.value, text=text, extra=f"({cost.ratio:.2f}×)" if shown else ""
             )
 
-        cells = {row.method: cell(row.costs.get(key, Charge())) for row in self.rows}
+        cells = {row.method: cell(row.costs.get(key, Charge())) for row in self.all_rows}
         hardware = key[1] if len(self.hardware) > 1 else ""
         return Column(quantity=q, cells=cells, main=bool(q.main), hardware=hardware)
 
@@ -382,10 +389,14 @@ def make_boards(
             )
             for rank in ranks.sort_values(["rank", "method"]).to_dict("records")
         ]
+        others_shown = [method for method in by_method if method not in set(ranks["method"])]
         boards.append(
             Board(
                 block=block,
                 rows=tuple(rows),
+                unranked=tuple(
+                    Row(method=m, rank=Value(), values=by_method[m]) for m in others_shown
+                ),
                 images=int(shown["images"].max()) if len(shown) else 0,
                 replicates=int(shown["replicates"].max()) if len(shown) else 0,
                 against=against,

@@ -9,6 +9,7 @@ from typing import Any
 from benchmark.measures.declared import ranked
 from benchmark.report.board import Board
 from benchmark.report.words import (
+    CLASS_SHARES,
     FEW_ERRORS,
     FOOTNOTES,
     INSIDE_FLOOR,
@@ -35,6 +36,7 @@ def reading(boards: Sequence[Board]) -> list[str]:
         "calibration error inverts the noise-floor test: it is for the true error, which the value "
         "overstates, and always holds the value too.",
         *_floor_lines(boards),
+        *[CLASS_SHARES] * any(board.unranked for board in boards),
     ]
 
 
@@ -75,7 +77,7 @@ def subtitle(board: Board) -> str:
 
 def footnotes(boards: Sequence[Board]) -> tuple[tuple[str, str], ...]:
     """The signs that occur, with their meaning."""
-    rows = [row for board in boards for row in board.rows]
+    rows = [row for board in boards for row in board.all_rows]
     used = {value.mark for row in rows for value in row.values.values()}
     used |= {FEW_ERRORS for row in rows if row.few_errors}
     return tuple((sign, meaning) for sign, meaning in FOOTNOTES if sign in used)
