@@ -55,7 +55,7 @@ class Card:
         title: data set, network, folds and preset.
         differ: whether any two methods can be told apart.
         sentences: what was found, each after what it is about.
-        methods: the names, with the sign of few errors.
+        methods: the names, with the sign of few errors; what has no rank stands last.
         equal: places of the methods that cannot be told apart from the best.
         ranks: the mean ranks.
         metrics: those by which methods are ranked.
@@ -107,14 +107,16 @@ def _card(
 ) -> Card:
     """Of one block; ``costs`` are means over replicates, ``single`` those of each."""
     names = ranks["method"].tolist()
-    shown = [printable(name) for name in names]
+    everyone = [*names, *(n for n in dict.fromkeys(values["method"]) if n not in names)]
+    shown = [printable(name) for name in everyone]
     letters = [set(re.findall(r"[a-z]\d*", str(group))) for group in ranks["group"]]
     equal = [i for i in range(len(names)) if i == 0 or letters[i] & letters[0]]
+    without = len(everyone) - len(names)
     rank = CardColumn(
         "Rank",
         "↓",
-        [words.number(value, 1) for value in ranks["rank"]],
-        [words.interval(*ends, 1) for ends in zip(ranks["low"], ranks["high"])],
+        [words.number(value, 1) for value in ranks["rank"]] + [words.ABSENT] * without,
+        [words.interval(*ends, 1) for ends in zip(ranks["low"], ranks["high"])] + [""] * without,
     )
     chance = words.number(ranks["chance_best"].iloc[0] * 100, 0)
     said = [
@@ -122,8 +124,8 @@ def _card(
     ]
     metrics = []
     for name in ranked():
-        of_metric = values[values["metric"] == name].set_index("method").reindex(names)
-        column = _metric(of_metric, words.quantity(name))
+        of_metric = values[values["metric"] == name].set_index("method")
+        column = _metric(of_metric.reindex(everyone), words.quantity(name), len(names))
         metrics.append(column)
         if column.best:
             said.append(_best(column, words.quantity(name), shown))
@@ -133,7 +135,7 @@ def _card(
         said.append(("Equals", f"{count} cannot be told apart from it: {others}"))
     elif len(names) > 1:
         said.append(("Equals", "none: it can be told apart from every other method"))
-    paid = _costs(costs, names)
+    paid = _costs(costs, everyone)
     if paid:
         said.append(("Its cost", "; ".join(f"{c.head} {_with_unit(c, 0)}" for c, _ in paid)))
     cheap = statistics.cheapest(single, [names[i] for i in equal]) if len(equal) > 1 else None
@@ -149,7 +151,7 @@ def _card(
         title=title,
         differ=any(not one & other for one, other in itertools.combinations(letters, 2)),
         sentences=said,
-        methods=[s + f" {words.FEW_ERRORS}" * (n in few) for s, n in zip(shown, names)],
+        methods=[s + f" {words.FEW_ERRORS}" * (n in few) for s, n in zip(shown, everyone)],
         equal=frozenset(equal),
         ranks=rank,
         metrics=metrics,
@@ -158,17 +160,17 @@ def _card(
     )
 
 
-def _metric(values: pd.DataFrame, kind: Quantity) -> CardColumn:
+def _metric(values: pd.DataFrame, kind: Quantity, ranked_methods: int) -> CardColumn:
     """Values with the digits that the intervals justify, the same as in all tables."""
     low, high, value = (values[name] * kind.scale for name in ("low", "high", "value"))
-    digits = words.sensible_digits((high - low) / 2, kind.digits)
+    digits = words.sensible_digits((high - low)[:ranked_methods] / 2, kind.digits)
     marks = values["inside_floor"].eq(True)
     return CardColumn(
         kind.short,
         _unit(kind),
         [words.number(v, digits) + words.INSIDE_FLOOR * m for v, m in zip(value, marks)],
         [words.interval(*ends, digits) for ends in zip(low, high)],
-        _places(value, kind),
+        _places(value[:ranked_methods], kind),
     )
 
 

@@ -43,7 +43,8 @@ class Results:
         folder: where the tables, the figures and ``report.html`` lie.
         ranks: one row per method: its mean rank with its interval, and the letters of its group;
             methods that share a letter cannot be told apart.
-        intervals: one row per method and metric: value, interval, noise floor.
+        intervals: one row per method and metric: value, interval, noise floor; and those of the
+            class shares, which are no method.
         pairs: one row per method, metric and reference: the paired difference.
         scores: one row per replicate and metric.
         costs: one row per replicate and cost, with the hardware.

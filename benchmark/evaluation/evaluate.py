@@ -53,7 +53,8 @@ class Evaluation:
         against: the method that the others are compared with.
         alpha: one minus the confidence of the intervals.
         scores: the metrics alone, one row for each method and metric.
-        intervals: one row for each method and metric: ``value``, ``low``, ``high``, noise floor
+        intervals: one row for each method and metric, and at the end, where there is a calibration
+            part, those of its class shares: ``value``, ``low``, ``high``, noise floor
             (``floor_mean``, ``floor_high``), ``p_calibrated`` and more.
         pairs: one row for each metric, method and reference (``against``, and the best method of
             the metric): ``difference`` with its interval, effect size and p-values.
@@ -159,7 +160,10 @@ def evaluate(
                 "file holds"
             )
     folder = None if out is None else _folder(out)
-    tables = stats.summarise(measured, metrics, against, alpha)
+    stats.check(metrics, alpha)
+    rows = stats.tabulate(measured, metrics, against, alpha)
+    rows = _with_calibration_part(rows, list(methods.values()), measured, metrics, alpha)
+    tables = stats.gather([rows], metrics, alpha)
     if folder is not None:
         from benchmark import report  # nothing of it is needed for the numbers
         from benchmark.report.curves import of_methods
@@ -313,6 +317,8 @@ def _calibrated(
     parameters: dict[str, float] = {}
     notes: dict[str, None] = {}
     for fold, rows, fitted_on in _by_fold(method):
+        if not fitted_on.any():
+            raise InputError(f"{method.where}: no image of the calibration part is of fold {fold}")
         result[rows], fitted = fit_and_apply(
             calibrator, other.log_probs[fitted_on], other.labels[fitted_on], test.log_probs[rows]
         )
@@ -331,8 +337,6 @@ def _by_fold(method: Checked) -> Iterator[tuple[str, BoolArray, BoolArray]]:
         yield "", np.ones(len(method.test), bool), np.ones(len(method.calibration), bool)
         return
     for fold in dict.fromkeys(here.tolist()):
-        if not (there == fold).any():
-            raise InputError(f"{method.where}: no image of the calibration part is of fold {fold}")
         yield fold, here == fold, there == fold
 
 
@@ -369,6 +373,38 @@ def _check_calibration(method: Checked) -> None:
             f"{method.where}: all {len(labels)} images of the calibration part are of class "
             f"{labels[0]}; calibrators are fitted on images of at least two classes"
         )
+
+
+def _with_calibration_part(
+    block: stats.BlockTables,
+    methods: Sequence[Checked],
+    measured: Sequence[Predictions],
+    metrics: Sequence[str] | None,
+    alpha: float,
+) -> stats.BlockTables:
+    """The rows with the calibration part's class shares, and whether the parts are alike."""
+    first = measured[0]
+    labels = [m.calibration.labels for m in methods if m.calibration is not None]
+    if not labels:
+        return block
+
+    def only(p: Predictions, rows: BoolArray, fold: str) -> Predictions:
+        origin = dataclasses.replace(first.origin, fold=fold or FOLD)
+        groups = None if p.groups is None else p.groups[rows]
+        return Predictions(
+            log_probs=p.log_probs[rows], labels=p.labels[rows], groups=groups, origin=origin
+        )
+
+    pairs = [
+        (only(method.calibration, there, fold), only(method.test, here, fold))
+        for method in methods
+        if method.calibration is not None
+        for fold, here, there in _by_fold(method)
+        if there.any()
+    ]
+    counts = np.bincount(labels[0], minlength=first.log_probs.shape[1]).tolist()
+    block = stats.with_shares(block, measured, {first.origin.replicate: counts}, metrics, alpha)
+    return dataclasses.replace(block, notes=[*block.notes, *stats.unlike(pairs, alpha)])
 
 
 # --- the report ------------------------------------------------------------------------------

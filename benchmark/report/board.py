@@ -184,6 +184,7 @@ class Board:
     Attributes:
         block: what it is about.
         rows: the methods by rank, then by name.
+        unranked: what stands beneath them for comparison, with values alone: the class shares.
         images: how many test images each value is made of.
         replicates: how many replicates each method has.
         against: the reference of the paired differences.
@@ -204,8 +205,14 @@ class Board:
     cost_reference: str
     alpha: float
     cheapest: tuple[str, tuple[str, ...]] | None = None
+    unranked: tuple[Row, ...] = ()
 
     # --- what it is called ---------------------------------------------------------------
+
+    @property
+    def all_rows(self) -> tuple[Row, ...]:
+        """The methods, and what stands beneath them."""
+        return (*self.rows, *self.unranked)
 
     @property
     def scheme(self) -> str:
@@ -268,7 +275,7 @@ class Board:
         best = self.best(metric)
         return Column(
             quantity=quantity(metric),
-            cells={row.method: cell(row.values[metric]) for row in self.rows},
+            cells={row.method: cell(row.values[metric]) for row in self.all_rows},
             main=metric in self.main_metrics,
             has_floor=self.has_floor(metric),
             best=best.method if best else "",
@@ -284,7 +291,7 @@ class Board:
             return TableCell(value=cost.value, text=text, mark=DOUBTFUL if cost.doubt else "",
                              extra=f"({times})" if shown else "")  # fmt: skip
 
-        cells = {row.method: cell(row.costs.get(key, Charge())) for row in self.rows}
+        cells = {row.method: cell(row.costs.get(key, Charge())) for row in self.all_rows}
         hardware = key[1] if len(self.hardware) > 1 else ""
         return Column(quantity=q, cells=cells, main=bool(q.main), hardware=hardware)
 
@@ -403,6 +410,11 @@ def make_boards(
         board = Board(
             block=block,
             rows=tuple(rows),
+            unranked=tuple(
+                Row(method=m, rank=Value(), values=by_method[m])
+                for m in by_method
+                if m not in set(ranks["method"])
+            ),
             images=int(shown["images"].max()) if len(shown) else 0,
             replicates=int(shown["replicates"].max()) if len(shown) else 0,
             against=against,

@@ -173,7 +173,7 @@ def bar(board: Board, column: Column, row: Row) -> tuple[float, ...]:
     """
     name = column.quantity.name
     value = row.values.get(name, Value())
-    if not column.quantity.main or not math.isfinite(value.value):
+    if not column.quantity.main or not math.isfinite(value.value) or row in board.unranked:
         return ()
 
     def ends(v: Value) -> tuple[float, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 from benchmark.measures.declared import ranked
 from benchmark.report.board import Board
 from benchmark.report.words import (
+    CLASS_SHARES,
     DOUBTFUL,
     FEW_ERRORS,
     FOOTNOTES,
@@ -36,6 +37,7 @@ def reading(boards: Sequence[Board]) -> list[str]:
         "calibration error inverts the noise-floor test: it is for the true error, which the value "
         "overstates, and always holds the value too.",
         *_floor_lines(boards),
+        *[CLASS_SHARES] * any(board.unranked for board in boards),
     ]
 
 
@@ -76,7 +78,7 @@ def subtitle(board: Board) -> str:
 
 def footnotes(boards: Sequence[Board]) -> tuple[tuple[str, str], ...]:
     """The signs that occur, with their meaning."""
-    rows = [row for board in boards for row in board.rows]
+    rows = [row for board in boards for row in board.all_rows]
     used = {value.mark for row in rows for value in row.values.values()}
     used |= {FEW_ERRORS for row in rows if row.few_errors}
     used |= {DOUBTFUL for row in rows if any(cost.doubt for cost in row.costs.values())}

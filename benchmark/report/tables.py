@@ -52,7 +52,7 @@ def leaderboard(board: Board) -> tuple[list[str], list[list[str]]]:
             name = f"{column.quantity.short} floor {column.quantity.printed_unit}".rstrip()
             head += [f"{name} ({board.floor_point})", "p calibrated"]
     rows = []
-    for row in board.rows:
+    for row in board.all_rows:
         rank = f"{number(row.rank.value, 1)} {interval(row.rank.low, row.rank.high, 1)}".rstrip()
         line = [rank, name_cell(row), letter_ranges(row.group), chance_cell(row)]
         for column in columns:
@@ -108,7 +108,7 @@ def details(board: Board) -> list[DetailTable]:
                               "all pairs, as the best was chosen from the same data"),
               to_best, board.rows if board.leaders else ()),
         table("Replicates and training", training_note(board),
-              over_training, board.rows if board.replicates > 1 else ()),
+              over_training, board.all_rows if board.replicates > 1 else ()),
     )  # fmt: skip
     return [part for part in found if part.rows]
 
@@ -151,7 +151,7 @@ def markdown(boards: Sequence[Board], tables: Tables) -> str:
 
 def csv(boards: Sequence[Board], _: Tables) -> str:
     """One row for each block and method, unrounded, for programs."""
-    rows = [_line(board, row) for board in boards for row in board.rows]
+    rows = [_line(board, row) for board in boards for row in board.all_rows]
     columns = dict.fromkeys(name for line in rows for name in line)
     table = pd.DataFrame(rows, columns=list(columns)).dropna(axis=1, how="all")
     floats = table.select_dtypes("float").columns

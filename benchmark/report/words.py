@@ -41,6 +41,14 @@ FOOTNOTES = (
     ),
 )
 
+CLASS_SHARES = (
+    f"{stats.SHARES} is no method and has no rank: for every image alike it says how common each "
+    "class is in the training part (of predictions made elsewhere, the calibration part), after "
+    "one is added to each count. It shows what can be had without looking at an image: a "
+    "calibration error near 0, for one."
+)
+"""What stands beneath the methods for comparison."""
+
 
 def quantity(name: str) -> Quantity:
     """What is declared of a metric or cost.

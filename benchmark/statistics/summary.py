@@ -14,7 +14,7 @@ from benchmark.inference.intervals import Bootstrap
 from benchmark.inference.moderated import MIN_REPLICATES
 from benchmark.measures.declared import ranked, select
 from benchmark.plan.seeding import derive
-from benchmark.statistics.apart import Apart, measure_apart
+from benchmark.statistics.apart import SCORE_COLUMNS, Apart, Known, measure, measure_apart
 from benchmark.statistics.blocks import Block, build, by_block, ordered
 from benchmark.statistics.methods import over_trainings
 from benchmark.statistics.networks import FEW_ERRORS, FEW_GROUPS, estimate, few_errors, no_intervals
@@ -30,7 +30,6 @@ from benchmark.statistics.rows import (
     pair_rows,
     value_rows,
 )
-from benchmark.statistics.scores import SCORE_COLUMNS, Known, measure
 
 
 def summarise(

@@ -169,6 +169,21 @@ def test_costs_that_cannot_be_compared_say_why():
     assert doubts(short) == doubts(record(**costs), short) == {"train_seconds": "too short"}
 
 
+def test_training_counts_and_parts_are_read_once_for_each_fit(tmp_path):
+    asked = request(tmp_path, methods="cross-entropy,cross-entropy+temperature")
+    work = prepare(asked)
+    execute(asked, work)
+    content = load(tmp_path, manifest.read(tmp_path))
+    (record,) = (asked.store.fit(fit.key) for fit in work.fits)
+    (block,) = content.parts
+    assert content.train_counts == {block: {("draw-1", 0): record.train_counts}}
+    ((calibration, test),) = content.parts[block]
+    for part, recorded in ((calibration, record.calibration), (test, record.test)):
+        np.testing.assert_array_equal(part.log_probs, recorded.log_probs)
+        np.testing.assert_array_equal(part.labels, recorded.labels)
+    assert len(content.predictions) == 2
+
+
 def test_shared_timing_is_named():
     assert charged(record())[0]["hardware"] == "machine"
     assert charged(record(at_once=4))[0]["hardware"] == "machine, up to 4 fits at once"
