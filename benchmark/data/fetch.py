@@ -203,8 +203,8 @@ def download(archive: Archive, file: Path, progress: Advance | None = None) -> N
         answered = answered or done > before
         require(
             answered and failures < _ATTEMPTS,
-            f"{archive.url} could not be downloaded ({problem}): {done} bytes are kept, run again "
-            "to go on from there",
+            f"{archive.url} could not be downloaded ({problem}): "
+            + (f"{done} bytes are kept, run again to go on from there" if done else "run again"),
         )
         time.sleep(min(2.0**failures / 4, 10))
     _verify(archive, part)
