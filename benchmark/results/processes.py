@@ -52,7 +52,8 @@ def in_workers(
             yield from results
         except BrokenProcessPool as error:
             raise WorkerKilledError(
-                "a worker process was killed, probably because memory ran out"
+                "a worker process was killed, probably because memory ran out; what is finished is "
+                "kept: run the same again"
             ) from error
 
 

@@ -173,8 +173,8 @@ def _train(
     except WorkerKilledError as error:
         fewer = "fewer fits at once" if at_once > 1 else "a smaller batch, size or network"
         raise InputError(
-            f"{error}. It was at work on {' or '.join(state.running)}. Finished fits are kept: run "
-            f"the same again, with {fewer} than now ({at_once} at once)"
+            f"{error} with {fewer} than now ({at_once} at once). It was at work on "
+            f"{' or '.join(state.running)}"
         ) from error
 
 
