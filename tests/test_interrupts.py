@@ -96,7 +96,7 @@ def assert_ended(process, took, errors):
     assert errors.count("interrupted: ") == 1
     assert "Traceback" not in errors
     assert "leaked" not in errors
-    assert took < 4  # two seconds, on a machine that does other things
+    assert took < 5  # two seconds, on a machine that does other things
 
 
 # --- whatever the process does -------------------------------------------------------------

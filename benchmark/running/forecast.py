@@ -91,7 +91,7 @@ def _probe(fit: Fit, work: Work, device: str) -> float:
 def duration(seconds: float) -> str:
     """Seconds as one says them: ``45 s``, ``12 min``, ``3 h 20 min``, ``2.4 days``."""
     minutes = round(seconds / 60)
-    if round(seconds) < 90:
+    if round(seconds) < 120:
         return f"{seconds:.0f} s"
     if minutes < 90:
         return f"{minutes} min"
