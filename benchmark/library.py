@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark import terminal
+from benchmark import interrupts, terminal
 from benchmark.api import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from benchmark.api import Dataset
     from benchmark.leaderboard import Leaderboard
     from benchmark.running.prepare import Work
     from benchmark.running.request import Request
@@ -138,6 +139,7 @@ def run(
     results: str | Path = RESULTS,
     data_root: str | Path = "data",
     cache: str | Path | None = None,
+    on_duplicates: str | None = None,
     plugins: str | Path | None = None,
     force: bool = False,
     progress: bool = True,
@@ -162,6 +164,8 @@ def run(
         results: folder of the store and the tables.
         data_root: folder of the data sets.
         cache: folder of decoded images; ``data_root/cache`` by default.
+        on_duplicates: what is done with identical images of folders and tables: ``group``,
+            ``drop``, ``error`` or ``ignore``; ``group`` by default, or as a data set says itself.
         plugins: a folder with your own ``methods/``, ``datasets/`` and ``metrics/``.
         force: train again what is stored.
         progress: whether to say on standard error, or in the notebook, what happens.
@@ -179,7 +183,7 @@ def run(
         from benchmark.api.plugins import mount
 
         mount(str(plugins))
-    wanted = request(**asked, command=f"benchmark.run({words})")
+    wanted = request(**asked, command=f"benchmark.run({words})", say=say)
     return execute(wanted, prepare(wanted, say), say)
 
 
@@ -230,6 +234,8 @@ def request(
     data_root: str | Path,
     cache: str | Path | None,
     weights: str | Path | None,
+    on_duplicates: str | None,
+    say: Callable[[str], None] = terminal.say,
     **others: Any,
 ) -> Request:
     """What was asked for, as far as it can be checked at once: see :func:`run`.
@@ -253,7 +259,7 @@ def request(
     registry.select_methods(_typed(methods))
     return Request(
         methods=_typed(methods),
-        datasets=registry.select_datasets(_typed(datasets)),
+        datasets=select_datasets(_typed(datasets), Path(data_root), on_duplicates, say),
         results=Path(results),
         data_root=Path(data_root),
         cache=Path(data_root) / "cache" if cache is None else Path(cache),
@@ -262,15 +268,39 @@ def request(
     )
 
 
-def prepare(wanted: Request, say: Callable[[str], None] = terminal.say) -> Work:
+def select_datasets(
+    names: str, root: Path, on_duplicates: str | None, say: Callable[[str], None] = terminal.say
+) -> list[Dataset]:
+    """Data sets as typed; says which of them ``on_duplicates`` does not change.
+
+    Raises:
+        InputError: an unknown name, parameter or value.
+    """
+    from benchmark.api import ON_DUPLICATES
+    from benchmark.plan import registry
+
+    if on_duplicates not in (None, *ON_DUPLICATES):
+        raise InputError(f"on_duplicates: {on_duplicates!r} is none of {', '.join(ON_DUPLICATES)}")
+    chosen = registry.select_datasets(names, root, on_duplicates)
+    for dataset in chosen if on_duplicates else ():
+        if not hasattr(dataset, "on_duplicates"):
+            say(f"note: {dataset.name} has no on_duplicates: its images stay as published")
+    return chosen
+
+
+def prepare(
+    wanted: Request, say: Callable[[str], None] = terminal.say, with_weights: bool = True
+) -> Work:
     """Read the data sets and plan all fits; says what is to be known of the data.
+
+    ``with_weights=False`` leaves initial weights alone: such a plan is only looked at.
 
     Raises:
         InputError: data are missing or wrong, or a network cannot be had.
     """
     from benchmark.running import prepare as running
 
-    work = running.prepare(wanted)
+    work = running.prepare(wanted, with_weights)
     for name, notes in work.notes.items():
         for note in notes:
             say(f"note: {name}: {note}")
@@ -285,12 +315,18 @@ def execute(wanted: Request, work: Work, say: Callable[[str], None] = terminal.s
     """
     from benchmark import leaderboard
     from benchmark.running import execute as running
+    from benchmark.running import forecast
 
+    def stored() -> str:
+        number = sum(wanted.store.path(fit.key).exists() for fit in work.fits)
+        return f"{number} of {len(work.fits)} fits are stored in {wanted.results}"
+
+    interrupts.stored = stored
     with terminal.progress(say is not _silent) as (show, show_decoding):
         outcome = running.execute(wanted, work, show, show_decoding)
     say(
         f"{outcome.trained} fits trained, {outcome.stored} found in the store, "
-        f"{len(outcome.failed)} failed, {outcome.seconds:.0f} s"
+        f"{len(outcome.failed)} failed, {forecast.duration(outcome.seconds)}"
     )
     for fit, reason in outcome.failed.items():
         say(f"failed: {fit}: {reason}")
