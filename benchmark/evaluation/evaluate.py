@@ -29,7 +29,13 @@ from benchmark.api import (
     calibrate as fit_and_apply,
 )
 from benchmark.evaluation import sources
-from benchmark.evaluation.agree import apart, by_position, same_classes, same_images
+from benchmark.evaluation.agree import (
+    apart,
+    by_position,
+    in_one_spelling,
+    same_classes,
+    same_images,
+)
 from benchmark.evaluation.check import Checked
 from benchmark.measures.declared import metrics as declared
 
@@ -136,7 +142,7 @@ def evaluate(
     if not name.strip():
         raise InputError("the name of the data set is empty: name it")
     chosen = [] if calibrate is None else _calibrators(calibrate)
-    methods = _methods(
+    given = _methods(
         predictions,
         {"probs": probs, "logits": logits, "log_probs": log_probs},
         labels=labels,
@@ -145,6 +151,7 @@ def evaluate(
         classes=classes,
         calibration=calibration,
     )
+    methods = in_one_spelling(given)
     measured, definitions, fitted = _predictions(methods, chosen, name)
     understood = _understood(methods.values(), chosen, measured, fitted)
     names = tuple(p.origin.method for p in measured)

@@ -195,7 +195,7 @@ def test_files_of_the_same_name_are_told_apart(
         ({"ids": np.arange(300) + 1}, "are not about the same images: '300'"),
         ({"test_labels": np.arange(300) % 3}, "give different labels to"),
         ({"groups": np.arange(300)}, "give different groups to"),
-        ({"classes_": ["a", "c", "b"]}, "name their classes differently"),
+        ({"classes_": ["a", "b", "d"]}, "name their classes differently: a, b, c and a, b, d"),
     ],
 )
 def test_files_that_do_not_belong_together(
