@@ -139,7 +139,7 @@ def _numbers(predictions: Sequence[Predictions], file: Path) -> dict[str, Floats
     if file.exists():
         with np.load(file) as kept:
             return dict(kept)
-    block, _ = build(ordered(predictions))
+    block, _ = build(ordered([p.at(fold="official", seed=0) for p in predictions]))
     assert block is not None
     boot = Bootstrap.draw(block.units, np.random.default_rng(0))
     chosen = [metrics()[name] for name in MEASURES]
