@@ -1,10 +1,8 @@
-"""What is said of each data set in short: what is best, what equals it, and at what cost."""
+"""What is said of each data set in short: what the tests say of its methods, and at what cost."""
 
 from __future__ import annotations
 
 import html
-import itertools
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,8 +10,10 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from benchmark.api import BlockKey, Quantity
-from benchmark.measures.declared import ranked
 from benchmark.report import words
+from benchmark.report.board import Board, make_boards
+from benchmark.report.sentences import footnotes, headline
+from benchmark.statistics import Tables
 from benchmark.terminal import printable
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class CardColumn:
         head: what it holds.
         unit: its unit, and the arrow of the better direction.
         cells: one for each method.
-        intervals: beside the cells.
+        intervals: beside the cells; with the letters of the methods' groups.
         best: places of the best cells.
     """
 
@@ -52,10 +52,10 @@ class Card:
 
     Attributes:
         title: data set, network, folds and preset.
-        differ: whether any two methods can be told apart.
+        differ: whether any two methods can be told apart in a ranked metric.
         sentences: what was found, each after what it is about.
         methods: the names, with the sign of few errors.
-        equal: places of the methods that cannot be told apart from the best.
+        alike: places of the first method and of those that cannot be told apart from it.
         ranks: the mean ranks.
         metrics: those by which methods are ranked.
         costs: those of short tables, of each hardware.
@@ -66,7 +66,7 @@ class Card:
     differ: bool
     sentences: Sequence[tuple[str, str]]
     methods: Sequence[str]
-    equal: frozenset[int]
+    alike: frozenset[int]
     ranks: CardColumn
     metrics: Sequence[CardColumn]
     costs: Sequence[CardColumn]
@@ -83,84 +83,67 @@ class Card:
 def cards(results: Results) -> list[Card]:
     """One for each data set, network and preset; those on which methods differ come first."""
     costs = results.mean_costs()
-    made = []
-    for key, ranks in results.ranks.groupby(KEY, sort=True):
-        values, paid = (
-            frame[(frame[KEY] == list(key)).all(axis=1)] for frame in (results.intervals, costs)
-        )
-        preset, dataset, backbone, folds = map(str, key)
-        title = printable(" · ".join(p for p in (dataset, backbone, folds, preset) if p))
-        card = _card(title, ranks.sort_values(["rank", "method"]), values, paid)
-        made.append(((not card.differ, dataset, backbone), card))
-    return [card for _, card in sorted(made, key=lambda pair: pair[0])]
+    no = results.ranks.iloc[:0]
+    tables = Tables(
+        values=results.intervals, ranks=results.ranks, pairs=results.pairs,
+        detectable=results.detectable, overall=no, mean_ranks=no, scores=no, notes=(),
+    )  # fmt: skip
+    made = [
+        _card(board, costs[(costs[KEY] == list(board.block)).all(axis=1)])
+        for board in make_boards(tables, results.costs.iloc[:0], against="")
+    ]
+    return sorted(made, key=lambda card: not card.differ)
 
 
-def _card(title: str, ranks: pd.DataFrame, values: pd.DataFrame, costs: pd.DataFrame) -> Card:
-    names = ranks["method"].tolist()
-    shown = [printable(name) for name in names]
-    letters = [set(re.findall(r"[a-z]\d*", str(group))) for group in ranks["group"]]
-    equal = [i for i in range(len(names)) if i == 0 or letters[i] & letters[0]]
-    rank = CardColumn(
+def _card(board: Board, costs: pd.DataFrame) -> Card:
+    names = [row.method for row in board.rows]
+    alike = frozenset(i for i, row in enumerate(board.rows) if row in board.alike)
+    ranks = CardColumn(
         "Rank",
         "↓",
-        [words.number(value, 1) for value in ranks["rank"]],
-        [words.interval(*ends, 1) for ends in zip(ranks["low"], ranks["high"])],
+        [words.number(row.rank.value, 1) for row in board.rows],
+        [words.interval(row.rank.low, row.rank.high, 1) for row in board.rows],
     )
-    chance = words.number(ranks["chance_best"].iloc[0] * 100, 0)
-    said = [
-        ("Best rank", f"{shown[0]}: {rank.whole[0]}; best in {chance} % of redrawn test images")
-    ]
+    said = [(label, _printed(pieces)) for label, pieces in headline(board)]
     metrics = []
-    for name in ranked():
-        of_metric = values[values["metric"] == name].set_index("method").reindex(names)
-        column = _metric(of_metric, words.quantity(name))
-        metrics.append(column)
-        if column.best:
-            said.append(_best(column, words.quantity(name), shown))
-    if len(equal) > 1:
-        count = f"{len(equal) - 1} of {len(names) - 1}"
-        others = ", ".join(shown[i] for i in equal[1:])
-        said.append(("Equals", f"{count} cannot be told apart from it: {others}"))
-    elif len(names) > 1:
-        said.append(("Equals", "none: it can be told apart from every other method"))
+    for column in (c for c in board.columns if c.quantity.name in board.ranked):
+        cells = [column.cells[name] for name in names]
+        metrics.append(
+            CardColumn(
+                column.quantity.short,
+                _unit(column.quantity),
+                [cell.text + cell.mark for cell in cells],
+                [f"{cell.extra} {cell.letters}".strip() for cell in cells],
+                frozenset(i for i, name in enumerate(names) if name in column.best),
+            )
+        )
     paid = _costs(costs, names)
     if paid:
         said.append(("Its cost", "; ".join(f"{c.head} {_with_unit(c, 0)}" for c, _ in paid)))
-    if paid and costs["hardware"].nunique() == 1 and len(equal) > 1:
+    if paid and costs["hardware"].nunique() == 1 and len(alike) > 1:
         column, value = paid[0]
-        least = value.iloc[equal].min()
-        cheap = [i for i in equal if value.iloc[i] <= words.SAME_TIME * least]
+        least = value.iloc[sorted(alike)].min()
+        cheap = [i for i in sorted(alike) if value.iloc[i] <= words.SAME_TIME * least]
         said += [
-            ("Cheapest equal", f"{shown[i]}: {column.head} {_with_unit(column, i)}")
+            ("Cheapest of these", f"{_printed([names[i]])}: {column.head} {_with_unit(column, i)}")
             for i in cheap[:1]
         ]
-    few = set(values.loc[values["few_errors"].eq(True), "method"])
-    occurring = {words.INSIDE_FLOOR: values["inside_floor"].any(), words.FEW_ERRORS: bool(few)}
     return Card(
-        title=title,
-        differ=any(not one & other for one, other in itertools.combinations(letters, 2)),
+        title=printable(board.title),
+        differ=board.differ,
         sentences=said,
-        methods=[s + f" {words.FEW_ERRORS}" * (n in few) for s, n in zip(shown, names)],
-        equal=frozenset(equal),
-        ranks=rank,
+        methods=[printable(n) + f" {words.FEW_ERRORS}" * r.few_errors for n, r in zip(names, board.rows)],
+        alike=alike,
+        ranks=ranks,
         metrics=metrics,
         costs=[column for column, _ in paid],
-        signs=[(sign, meaning) for sign, meaning in words.FOOTNOTES if occurring[sign]],
+        signs=footnotes([board]),
     )
 
 
-def _metric(values: pd.DataFrame, kind: Quantity) -> CardColumn:
-    """Values with the digits that the intervals justify, the same as in all tables."""
-    low, high, value = (values[name] * kind.scale for name in ("low", "high", "value"))
-    digits = words.sensible_digits((high - low) / 2, kind.digits)
-    marks = values["inside_floor"].eq(True)
-    return CardColumn(
-        kind.short,
-        _unit(kind),
-        [words.number(v, digits) + words.INSIDE_FLOOR * m for v, m in zip(value, marks)],
-        [words.interval(*ends, digits) for ends in zip(low, high)],
-        _places(value, kind),
-    )
+def _printed(pieces: Sequence[str]) -> str:
+    """A sentence whose names bring no control characters."""
+    return "".join(map(printable, pieces))
 
 
 def _costs(costs: pd.DataFrame, names: list[str]) -> list[tuple[CardColumn, pd.Series[float]]]:
@@ -182,15 +165,6 @@ def _places(value: pd.Series[float], kind: Quantity) -> frozenset[int]:
     """Where the best values stand."""
     best = value.max() if kind.direction == "higher" else value.min()
     return frozenset(i for i, v in enumerate(value) if v == best and kind.direction)
-
-
-def _best(column: CardColumn, kind: Quantity, shown: Sequence[str]) -> tuple[str, str]:
-    first = min(column.best)
-    head = kind.short if kind.short[:2].isupper() else kind.short.lower()
-    superlative = "Highest" if kind.direction == "higher" else "Lowest"
-    who = ", ".join(shown[i] for i in sorted(column.best))
-    text = f"{who}: {_with_unit(column, first)} {column.intervals[first]}"
-    return f"{superlative} {head}", text.rstrip()
 
 
 def _unit(kind: Quantity) -> str:

@@ -138,7 +138,7 @@ def _grid(
             table.add_column("Method", no_wrap=True)
     cells = [column.whole if intervals else column.cells for column in columns]
     for i, (rank, *numbers) in enumerate(zip(*cells, strict=True)):
-        name = Text(methods[i], style="green" if i in card.equal else "")
+        name = Text(methods[i], style="green" if i in card.alike else "")
         best = ("bold" if i in column.best else "" for column in columns[1:])
         table.add_row(rank, name, *map(Text, numbers, best))
     return table

@@ -45,7 +45,7 @@ Scores: TypeAlias = npt.ArrayLike | Mapping[str, npt.ArrayLike]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Evaluation:
-    """What is known of some methods on one set of test images.
+    """What is known of some methods on one set of test images, given these trained networks.
 
     Attributes:
         methods: names, each one's before those of its calibrated versions.
@@ -54,10 +54,12 @@ class Evaluation:
         alpha: one minus the confidence of the intervals.
         scores: the metrics alone, one row for each method and metric.
         intervals: one row for each method and metric: ``value``, ``low``, ``high``, noise floor
-            (``floor_mean``, ``floor_high``), ``p_calibrated`` and more.
+            (``floor_mean``, ``floor_high``), ``p_calibrated``, ``inside_floor`` (0 or 1) and more.
         pairs: one row for each metric, method and reference (``against``, and the best method of
             the metric): ``difference`` with its interval, effect size and p-values.
-        ranks: one row for each method, best first: ``rank``, ``chance_best``, ``group``.
+        ranks: one row for each method, best first: ``rank``, ``against_first``; and of each
+            ranked metric, such as ECE, ``rank_ece``, ``group_ece`` (methods that share a letter
+            cannot be told apart) and ``best_ece`` (whether it cannot be excluded as the best).
         notes: small print, in sentences.
         unused: what was not read of a file, by its name.
         understood: how each file was read, and what was fitted, in sentences.

@@ -230,20 +230,18 @@ def ratio_note(board: Board) -> str:
 
 def difference_note(board: Board, question: str, to_best: bool) -> str:
     """What a table of differences shows, and for how many comparisons p is corrected."""
-    what = "the best one of the column" if to_best else board.against
     scope = board.covers if question == board.question else "for other test images alone"
-    effect = "one replicate's" if question == "methods" else "one image's"
-    at_once = (
-        ": intervals hold for all pairs at once, and p is after Holm's correction for all pairs, "
-        f"as the best was chosen from the same data. Where {board.against} is the best itself, "
-        "the differences stand in the table to it"
-        if to_best
-        else " each by itself, and p after Holm's correction for all methods"
+    unit = "one replicate's" if question == "methods" else "one image's"
+    said = (
+        f"Method minus {'the best one of the column' if to_best else board.against}, paired by "
+        f"replicate and image. In brackets: the {board.coverage} interval {scope}, "
+        f"{'for all pairs at once' if to_best else 'each by itself'}. d: the difference in "
+        f"standard deviations of {unit} difference. p: after Holm's correction for all "
+        f"{'pairs, as the best was chosen from the same data' if to_best else 'methods'}."
     )
-    return (
-        f"Method minus {what}, paired by replicate and image, with its {board.coverage} interval "
-        f"{scope}, effect size d (the difference in standard deviations of {effect}){at_once}."
-    )
+    if to_best and any(other == board.against for other in board.leaders.values()):
+        said += f" Where {board.against} is the best, see the differences to it."
+    return said
 
 
 def networks_note(board: Board) -> str:
@@ -260,15 +258,15 @@ def detectable_note(board: Board) -> str:
     kind = {"official": "seeds", "draws": "draws"}.get(board.block.folds)
     more = (
         f"how many {kind} would find a true difference of that size with the same chance: the "
-        "observed one is uncertain, and so is this number"
+        "observed one is uncertain, and so is this number."
         if kind
-        else "how many folds would find it is not known, for they share images"
+        else "how many folds would find it is not known, for folds share images."
     )
     return (
-        "The true difference between two methods that is found, for the typical pair and with all "
-        f"pairs compared, in about {percent(POWER)} of tables like this one; then the first two "
-        f"methods of each metric, their observed difference, and {more}. What is stored is kept "
-        f"when {kind or 'seeds'} are added to a run."
+        "Found: the true difference between two methods that is found in about "
+        f"{percent(POWER)} of tables like this one, for the typical pair, with all pairs compared. "
+        f"Beside it the first two methods of each metric and their observed difference. Needed: "
+        f"{more} What is stored is kept when {kind or 'seeds'} are added to a run."
     )
 
 

@@ -86,7 +86,7 @@ def details(board: Board) -> list[DetailTable]:
     found = [
         *_differences(board, board.question),
         _detectable(board),
-        *([_networks(board), *_differences(board, "networks")] if board.of_methods else []),
+        *([_networks(board), *_differences(board, "networks")[:1]] if board.of_methods else []),
     ]
     return [part for part in found if part.rows]
 
@@ -146,7 +146,7 @@ def _detectable(board: Board) -> DetailTable:
             board.printed(metric, found.difference)[0],
             needed(found.needed),
         ]
-        for metric, found in board.detectable.items()
+        for metric, found in ((m, board.detectable[m]) for m in board.ranked if board.detectable)
     ]
     return DetailTable("What could this table have seen?", head, rows, detectable_note(board))
 
@@ -228,10 +228,10 @@ def _line(board: Board, row: Row) -> dict[str, object]:
             name = metric if question == board.question else f"{metric}_networks"
             if difference := row.differences.get((question, metric, board.against)):
                 line |= {"reference": board.against, **_flat(f"{name}_difference", difference)}
-            if best := board.leaders.get((question, metric)):
-                difference = row.differences.get((question, metric, best), Difference())
-                line |= {f"{name}_best": best}
-                line |= _flat(f"{name}_difference_to_best", difference)
+        if best := board.leaders.get((board.question, metric)):
+            difference = row.differences.get((board.question, metric, best), Difference())
+            line |= {f"{metric}_leader": best}
+            line |= _flat(f"{metric}_difference_to_best", difference)
     for name, hardware in board.costs:
         label = f"{name} ({hardware})" if len(board.hardware) > 1 else name
         line["hardware"] = ", ".join(board.hardware)
