@@ -110,10 +110,19 @@ class Bins:
     @cached_property
     def deviation(self) -> Floats:
         """Standard deviation of the hits of each bin, given the truth that was observed."""
-        single = np.sqrt(self.accuracy * (1 - self.accuracy))
+        return np.asarray(self.spread * np.sqrt(self.accuracy * (1 - self.accuracy)))
+
+    @cached_property
+    def spread(self) -> Floats:
+        """Standard deviation of the hits of each bin, over that of a single image."""
+        return np.sqrt(self.counts if self.groups is None else np.diag(self._hit_covariance))
+
+    @cached_property
+    def count_deviation(self) -> Floats:
+        """Standard deviation of how many images each bin has in another sample."""
         if self.groups is None:
-            return single * np.sqrt(self.counts)
-        return single * np.sqrt(np.diag(self._hit_covariance))
+            return np.sqrt(self.counts * (1 - self.counts / self.images))
+        return np.asarray(self._count_changes.std(0))
 
     @cached_property
     def floor(self) -> Floats:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from benchmark.api import Floats, Metric, Predictions
 from benchmark.measures.bins import ALPHA, Bins
+from benchmark.measures.denoise import UNWIDENED, noise_beside_a_shift, without_noise
 
 SLOW_DRAWS = 100
 """Label draws behind the noise floor of the estimators that are slow to compute."""
@@ -25,10 +26,6 @@ class CalibrationMeasure(Metric):
     def observed(self, predictions: Predictions) -> float:
         """The error as the noise floor draws it: without anything taken off."""
 
-    def denoised(self, predictions: Predictions) -> float:
-        """TEMPORARY."""
-        return self.value(predictions)
-
     @abstractmethod
     def floor(self, predictions: Predictions, alpha: float = ALPHA) -> Floats:
         """Errors under perfect calibration, ``(draws,)``.
@@ -37,6 +34,10 @@ class CalibrationMeasure(Metric):
             predictions: of one method.
             alpha: one minus the coverage that few groups of images widen the draws for.
         """
+
+    def denoised(self, predictions: Predictions) -> float:
+        """An estimate of the true error, below 0 at times: for means over replicates."""
+        return without_noise(self.observed(predictions), self.floor(predictions, UNWIDENED))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +74,15 @@ class Binned(CalibrationMeasure):
         bins = predictions.once(self.bins).at_level(alpha)
         return self.of(bins.floor, bins)
 
+    def denoised(self, predictions: Predictions) -> float:
+        """An estimate of the true error; the value itself where the floor's mean is taken off."""
+        if self.floor_removed:
+            return self.value(predictions)
+        error = self.truth or self.of
+        bins = predictions.once(self.bins).at_level(UNWIDENED)
+        observed = float(error(bins.hits[None], bins)[0])
+        return without_noise(observed, error(bins.floor, bins), noise_beside_a_shift(bins, error))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Relabelled(CalibrationMeasure):
@@ -98,6 +108,9 @@ class Relabelled(CalibrationMeasure):
 
     def floor(self, predictions: Predictions, alpha: float = ALPHA) -> Floats:
         """Errors of drawn labels, ``(SLOW_DRAWS,)``; images are taken for independent."""
+        return predictions.once(self._floor)
+
+    def _floor(self, predictions: Predictions) -> Floats:
         uniform = predictions.once(_uniform)
         if not self.by_class:
             return self.of(predictions, (uniform < predictions.confidence).astype(float))

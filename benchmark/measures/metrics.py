@@ -193,6 +193,22 @@ def _classwise(predictions: Predictions, labels: IntArray) -> Floats:
     return values
 
 
+def classwise_bins(predictions: Predictions) -> Bins:
+    """The bins of the class-wise error: rows are the counted classes of each image in turn.
+
+    Their ``ece`` is the class-wise error; of no class, where none counts.
+    """
+    support = np.bincount(predictions.labels, minlength=predictions.log_probs.shape[1])
+    counted = np.flatnonzero(support >= MINIMUM_SUPPORT)
+    probs = predictions.probs[:, counted]
+    cells = equal_width(probs, predictions.resolution) + BINS * np.arange(len(counted))
+    hit = (predictions.labels[:, None] == counted).astype(np.float64)
+    codes = predictions.group_codes
+    groups = None if codes is None else np.repeat(codes, len(counted))
+    bins, seed = BINS * len(counted), predictions.draw_seed
+    return Bins(cells.ravel(), probs.ravel(), hit.ravel(), groups, bins, seed)
+
+
 def _posterior(predictions: Predictions) -> Floats:
     if predictions.posterior is None:
         raise InputError("this data set does not know the true probabilities: leave the metric out")

@@ -9,12 +9,12 @@ from typing import TypeVar
 import numpy as np
 from scipy import sparse
 
-from benchmark.api import Floats, Metric, PerImage, Predictions, Weighted
-from benchmark.inference import intervals
+from benchmark.api import FloatArray, Floats, Metric, PerImage, Predictions, Weighted
 from benchmark.inference.intervals import SLOW_RESAMPLES, Bootstrap
 from benchmark.measures.bins import Bins
 from benchmark.measures.inversion import Error, inversion_intervals, noise_floor
 from benchmark.measures.kinds import Binned, CalibrationMeasure
+from benchmark.measures.paired import candidates
 from benchmark.statistics.blocks import Block
 from benchmark.statistics.scores import Known, measure
 
@@ -32,9 +32,9 @@ class Apart:
         replicates: ``(methods, seeds, folds)`` the values.
         denoised: of calibration errors, ``(methods, seeds, folds)``: the values without what noise
             adds to them.
-        inverted: of binned metrics, ``(methods, 2, 2)``: inversion intervals with the variance
-            between seeds, at ``alpha``, then at ``alpha / 2`` (two of which hold a difference, by
-            Bonferroni's inequality); their lower, then their upper ends.
+        inverted: of binned metrics, ``(methods, 2)``: inversion intervals, lower and upper ends.
+        candidates: of the same, ``(methods, candidates, 1 + draws)``: true errors that are tried,
+            and errors drawn under each (:mod:`benchmark.measures.paired`).
         floors: of calibration errors, ``(methods, 5)``: the observed value; mean, upper end and p
             of the noise floor, of all replicates together; and how many replicates are inside
             the floor of their own.
@@ -47,6 +47,7 @@ class Apart:
     replicates: dict[str, Floats]
     denoised: dict[str, Floats]
     inverted: dict[str, Floats]
+    candidates: dict[str, FloatArray]
     floors: dict[str, Floats]
     images: dict[str, Floats]
     weighted: dict[str, Floats]
@@ -111,12 +112,14 @@ def measure_apart(
     errors = [metric for metric in metrics if isinstance(metric, CalibrationMeasure)]
     names = [metric.name for metric in metrics]
     values = measure([p for parts in block.parts.values() for p in parts], names, known)
+    inverted, tried = _inverted(block, metrics, alpha)
     return Apart(
         replicates=by_metric(
             metrics, lambda metric, m: of_replicates(lambda p: values[p.origin, metric.name], m)
         ),
         denoised=by_metric(errors, lambda metric, m: of_replicates(metric.denoised, m)),
-        inverted=_inverted(block, metrics, alpha),
+        inverted=inverted,
+        candidates=tried,
         floors=by_metric(errors, lambda metric, m: _floor(metric, block, m, alpha)),
         images=by_metric([m for m in metrics if isinstance(m, PerImage)], of_images),
         weighted=by_metric([m for m in metrics if isinstance(m, Weighted)], of_resamples),
@@ -165,24 +168,27 @@ def _floor(metric: CalibrationMeasure, block: Block, method: str, alpha: float) 
     return [observed, floor.mean, floor.high, floor.p, float(inside)]
 
 
-def _inverted(block: Block, metrics: Sequence[Metric], alpha: float) -> dict[str, Floats]:
-    """Inversion intervals of all binned metrics; those of the same bins share their draws."""
+def _inverted(
+    block: Block, metrics: Sequence[Metric], alpha: float
+) -> tuple[dict[str, Floats], dict[str, FloatArray]]:
+    """Intervals and candidates of all binned metrics; those of the same bins share their draws."""
     binned = [m for m in metrics if isinstance(m, Binned) and m.interval]
-    inverted = {m.name: np.empty((len(block.methods), 2, 2)) for m in binned}
-    levels = (alpha, alpha / 2)
-    for number, method in enumerate(block.methods):
+    ends: dict[str, list[Floats]] = {m.name: [] for m in binned}
+    tried: dict[str, list[FloatArray]] = {m.name: [] for m in binned}
+    for method in block.methods:
         for bins_of in dict.fromkeys(m.bins for m in binned):
             together = [m for m in binned if m.bins is bins_of]
             seeds = [bins.at_level(alpha) for bins in block.bins(method, bins_of)]
             errors = [(over_networks(m.of), over_networks(m.truth or m.of)) for m in together]
-            found = inversion_intervals(seeds, errors, levels)
-            for metric, (error, _), ends in zip(together, errors, found):
-                values = np.array([error(b.hits[None], b)[0] for b in seeds])
-                for row, (level, (low, high)) in enumerate(zip(levels, ends)):
-                    inverted[metric.name][number, row] = intervals.with_seeds(
-                        np.asarray(values.mean()), low, high, values, level, positive=True
-                    )
-    return inverted
+            inverted = inversion_intervals(seeds, errors, [alpha])
+            found = candidates(seeds, [block.units] * block.seeds, errors)
+            for metric, (of_level,), candidate in zip(together, inverted, found, strict=True):
+                ends[metric.name].append(of_level)
+                tried[metric.name].append(np.c_[candidate.truths, candidate.drawn])
+    return (
+        {name: np.array(values) for name, values in ends.items()},
+        {name: np.array(values, dtype=np.float32) for name, values in tried.items()},
+    )
 
 
 def _noise(metric: Binned, bins: Bins, boot: Bootstrap) -> Floats:

@@ -15,6 +15,7 @@ from benchmark.inference import comparison, intervals
 from benchmark.inference.intervals import Bootstrap, t_quantile
 from benchmark.measures.bins import Groups
 from benchmark.measures.kinds import Binned
+from benchmark.measures.paired import Candidates, differences
 from benchmark.statistics.apart import Apart
 from benchmark.statistics.blocks import Block
 
@@ -35,6 +36,7 @@ class Estimates:
         high: ``(methods,)``.
         pair_low: ``(methods, methods)`` of the row's value minus the column's.
         pair_high: ``(methods, methods)``.
+        p: ``(methods, methods)`` p-values of "no difference"; NaN where unknown.
         degrees: ``(methods, methods)`` degrees of freedom of these intervals.
         effect: ``(methods, methods)`` size of the differences, free of the number of images: for
             a mean over images Cohen's d_z, the mean of the images' differences over their
@@ -50,17 +52,19 @@ class Estimates:
     high: Floats
     pair_low: Floats
     pair_high: Floats
+    p: Floats
     degrees: Floats
     effect: Floats
     error: Floats
     pair_error: Floats
 
-    def p(self, alpha: float) -> Floats:
-        """P-values of "no difference", ``(methods, methods)``."""
-        with np.errstate(invalid="ignore"):
-            difference = self.value[:, None] - self.value
-        ends = self.pair_low, self.pair_high
-        return np.asarray(comparison.p_value(difference, *ends, alpha, self.degrees))
+    @classmethod
+    def unknown(cls, value: Floats, degrees: float) -> Estimates:
+        """Values of which nothing more is known."""
+        own = np.full(len(value), np.nan)
+        pairs = np.full((len(value), len(value)), np.nan)
+        of_pairs = np.full(pairs.shape, degrees)
+        return cls(value, own, own, pairs, pairs, pairs, of_pairs, pairs, own, pairs)
 
 
 def estimate(
@@ -82,67 +86,48 @@ def estimate(
         apart: the numbers of its methods.
         alpha: one minus the coverage.
     """
-    seeds = block.over_folds(apart.replicates[metric.name])
-    value = seeds.mean(1)
-    number = len(block.methods)
-    correct = np.stack(
-        [np.concatenate([p.correct for p in block.by_seed(m)[0]]) for m in block.methods], axis=1
-    )
-    fewest = float(boot.degrees(correct).min())
-    if isinstance(metric, Binned) and metric.interval:
-        found = _binned(metric, value, apart, fewest)
+    value = block.over_folds(apart.replicates[metric.name]).mean(1)
+    correct = [np.concatenate([p.correct for p in block.by_seed(m)[0]]) for m in block.methods]
+    nothing = Estimates.unknown(value, float(boot.degrees(np.stack(correct, axis=1)).min()))
+    if isinstance(metric, Binned):
+        found = _binned(metric, apart, nothing, alpha)
     elif isinstance(metric, PerImage):
         images = np.ascontiguousarray(apart.images[metric.name].T)
-        found = _per_image(block, metric, images, boot, value, fewest, alpha)
+        found = _per_image(block, metric, images, boot, nothing, alpha)
     elif isinstance(metric, Weighted):
         drawn = np.ascontiguousarray(apart.weighted[metric.name].T)
-        found = _weighted(block, drawn, boot, value, fewest, alpha)
+        found = _weighted(block, drawn, boot, nothing, alpha)
     else:
-        unknown = np.full((number, number), np.nan)
-        degrees = np.full((number, number), fewest)
-        found = Estimates(
-            value, unknown[0], unknown[0], unknown, unknown, degrees, unknown, unknown[0], unknown
-        )
-        if isinstance(metric, Binned):
-            found = replace(found, **_noise(apart.noise[metric.name]))
-    low, high, pair_low, pair_high = found.low, found.high, found.pair_low, found.pair_high
-    degrees = found.degrees
-    if block.seeds > 1:
-        with np.errstate(invalid="ignore"):  # infinite losses have no interval
-            difference, between_seeds = value[:, None] - value, seeds[:, None] - seeds
-            if not isinstance(metric, Binned):
-                low, high = intervals.with_seeds(value, low, high, seeds, alpha)
-                pair_low, pair_high = intervals.with_seeds(
-                    difference, pair_low, pair_high, between_seeds, alpha
-                )
-            half = np.where(difference > 0, difference - pair_low, pair_high - difference)
-            degrees = intervals.degrees_with_seeds(half, between_seeds, degrees, alpha)
+        found = nothing
     if len(boot.sizes) < 2:
         # One image, or one group: nothing tells how much another would differ.
-        low, high = np.full((2, number), np.nan)
-        pair_low, pair_high = np.full((2, number, number), np.nan)
-    low, high = np.clip([low, high], *metric.range)
-    return replace(
-        found, low=low, high=high, pair_low=pair_low, pair_high=pair_high, degrees=degrees
-    )
+        return nothing
+    low, high = np.clip([found.low, found.high], *metric.range)
+    p = found.p
+    if not isinstance(metric, Binned):
+        with np.errstate(invalid="ignore"):
+            difference = value[:, None] - value
+        ends = found.pair_low, found.pair_high
+        p = comparison.p_value(difference, *ends, alpha, found.degrees)
+    return replace(found, low=low, high=high, p=p)
 
 
-def _binned(metric: Binned, value: Floats, apart: Apart, fewest: float) -> Estimates:
-    """From the inversion intervals; those of differences combine two of them (Bonferroni)."""
-    inverted = apart.inverted[metric.name]
-    (low, high), (bonferroni_low, bonferroni_high) = np.moveaxis(inverted, 0, 2)
-    unknown = np.full((len(value), len(value)), np.nan)
-    pair_low = pair_high = unknown
+def _binned(metric: Binned, apart: Apart, nothing: Estimates, alpha: float) -> Estimates:
+    """From inversion intervals, and joint ones for differences."""
+    found = replace(nothing, **_noise(apart.noise[metric.name]))
+    if not metric.interval:
+        return found
+    value = nothing.value
+    low, high = apart.inverted[metric.name].T
     if metric.floor_removed:
         # It estimates the same truth as the plain error, which the methods are compared by.
-        low, high = np.minimum(low, value), np.maximum(high, value)
-    else:
-        pair_low = bonferroni_low[:, None] - bonferroni_high
-        pair_high = bonferroni_high[:, None] - bonferroni_low
-    degrees = np.full(unknown.shape, fewest)
-    return Estimates(
-        value, low, high, pair_low, pair_high, degrees, unknown, **_noise(apart.noise[metric.name])
-    )
+        return replace(found, low=np.minimum(low, value), high=np.maximum(high, value))
+    tried = [
+        Candidates(float(v), np.asarray(c[:, 0], dtype=np.float64), c[:, 1:])
+        for v, c in zip(value, apart.candidates[metric.name], strict=True)
+    ]
+    pair_low, pair_high, p = differences(tried, alpha)
+    return replace(found, low=low, high=high, pair_low=pair_low, pair_high=pair_high, p=p)
 
 
 def _noise(drawn: Floats) -> dict[str, Floats]:
@@ -158,17 +143,16 @@ def _per_image(
     metric: PerImage,
     images: Floats,
     boot: Bootstrap,
-    value: Floats,
-    fewest: float,
+    nothing: Estimates,
     alpha: float,
 ) -> Estimates:
     """Of means over images: bootstrap-t, and intervals of their own for proportions."""
-    number = len(value)
+    value, number = nothing.value, len(nothing.value)
     i, j = np.triu_indices(number, 1)
     finite = np.asarray(np.isfinite(images).all(0))
     images = np.where(finite, images, 0.0)
     differences = images[:, i] - images[:, j]
-    degrees = np.full((number, number), fewest)
+    degrees = nothing.degrees.copy()
     degrees[i, j] = degrees[j, i] = boot.degrees(differences)
     own_error, pair_error = boot.standard_errors(images), np.zeros((number, number))
     pair_error[i, j] = pair_error[j, i] = boot.standard_errors(differences)
@@ -194,16 +178,20 @@ def _per_image(
     low, high = np.where(finite, low, np.nan), np.where(finite, high, np.nan)
     for matrix in (pair_low, pair_high, effect):
         matrix[~(finite[:, None] & finite)] = np.nan
-    return Estimates(value, low, high, pair_low, pair_high, degrees, effect, own_error, pair_error)
+    return replace(
+        nothing, low=low, high=high, pair_low=pair_low, pair_high=pair_high, degrees=degrees,
+        effect=effect, error=own_error, pair_error=pair_error,
+    )  # fmt: skip
 
 
 def _weighted(
-    block: Block, drawn: Floats, boot: Bootstrap, value: Floats, fewest: float, alpha: float
+    block: Block, drawn: Floats, boot: Bootstrap, nothing: Estimates, alpha: float
 ) -> Estimates:
     """Of functions of weighted images: the bootstrap's standard error, and t."""
-    number = len(value)
+    value, number = nothing.value, len(nothing.value)
     i, j = np.triu_indices(number, 1)
-    width = t_quantile(alpha, fewest) * np.sqrt(len(boot.sizes) / max(len(boot.sizes) - 1, 1))
+    steps = t_quantile(alpha, float(nothing.degrees[0, 0]))
+    width = steps * np.sqrt(len(boot.sizes) / max(len(boot.sizes) - 1, 1))
     half = width * drawn.std(0, ddof=1)
     error = (drawn[:, i] - drawn[:, j]).std(0, ddof=1)
     difference = value[i] - value[j]
@@ -211,16 +199,11 @@ def _weighted(
     effect = np.full((number, number), np.nan)
     effect[i, j] = _ratio(difference, error * np.sqrt(block.images))
     effect[j, i] = -effect[i, j]
-    degrees = np.full((number, number), fewest)
-    return Estimates(
-        value,
-        value - half,
-        value + half,
-        *_matrices(ends, i, j, number),
-        degrees,
-        effect,
-        **_noise(drawn.T),
-    )
+    pair_low, pair_high = _matrices(ends, i, j, number)
+    return replace(
+        nothing, low=value - half, high=value + half, pair_low=pair_low, pair_high=pair_high,
+        effect=effect, **_noise(drawn.T),
+    )  # fmt: skip
 
 
 def _ratio(difference: Floats, deviation: Floats) -> Floats:

@@ -53,7 +53,7 @@ def rank_rows(
     trainings = {name: trainings[name] for name in names if name in trainings}
     value = {name: (trainings.get(name) or networks[name]).value for name in names}
     p = {
-        name: trainings[name].compared.p() if name in trainings else networks[name].p(alpha)
+        name: trainings[name].compared.p() if name in trainings else networks[name].p
         for name in names
     }
     higher = {name: metrics()[name].direction == "higher" for name in names}

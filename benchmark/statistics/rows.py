@@ -231,7 +231,7 @@ def pair_rows(
                     t.difference + half, effect)
         )  # fmt: skip
     questions.append(
-        _Paired("networks", networks.value, networks.p(alpha), networks.degrees,
+        _Paired("networks", networks.value, networks.p, networks.degrees,
                 networks.pair_low, networks.pair_high, networks.effect)
     )  # fmt: skip
     return [
