@@ -132,7 +132,9 @@ def _card(board: Board, costs: pd.DataFrame) -> Card:
         title=printable(board.title),
         differ=board.differ,
         sentences=said,
-        methods=[printable(n) + f" {words.FEW_ERRORS}" * r.few_errors for n, r in zip(names, board.rows)],
+        methods=[
+            printable(n) + f" {words.FEW_ERRORS}" * r.few_errors for n, r in zip(names, board.rows)
+        ],
         alike=alike,
         ranks=ranks,
         metrics=metrics,

@@ -99,9 +99,7 @@ def regenerate(
     options = _Options(tuple(metric_names) if metric_names else None, against or REFERENCE, alpha)
     everything = digest(
         [
-            code_version(
-                "leaderboard.py", *_ROOMS, "results", "report"
-            ),
+            code_version("leaderboard.py", *_ROOMS, "results", "report"),
             dataclasses.asdict(listing),
             [sources[entry.origin] for entry in listing.entries],
             dataclasses.asdict(options),

@@ -13,7 +13,6 @@ from benchmark.report.words import (
     FEW_ERRORS,
     FOOTNOTES,
     INSIDE_FLOOR,
-    UNSTABLE,
     interval,
     listed,
     number,
@@ -80,7 +79,7 @@ def _names(rows: Sequence[Row], beside: Row | None = None) -> list[str]:
     said: list[str] = []
     names = some([row.method for row in rows])
     for place, name in enumerate(names):
-        said.append(("" if place == 0 else " and " if place == len(names) - 1 else ", "))
+        said.append("" if place == 0 else " and " if place == len(names) - 1 else ", ")
         if place < len(rows) and name == rows[place].method:
             said.append(Name(name))
             said += [_conflict(beside, rows[place])] if beside else []
