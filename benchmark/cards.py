@@ -12,7 +12,8 @@ import pandas as pd
 from benchmark.api import BlockKey, Quantity
 from benchmark.report import words
 from benchmark.report.board import Board, make_boards
-from benchmark.report.sentences import footnotes, headline
+from benchmark.report.sentences import footnotes, heading, headline
+from benchmark.report.tables import name_cell
 from benchmark.statistics import Tables
 from benchmark.terminal import printable
 
@@ -59,6 +60,7 @@ class Card:
         ranks: the mean ranks.
         metrics: those by which methods are ranked.
         costs: those of short tables, of each hardware.
+        reading: what the intervals and letters mean.
         signs: which occur, with their meaning.
     """
 
@@ -70,6 +72,7 @@ class Card:
     ranks: CardColumn
     metrics: Sequence[CardColumn]
     costs: Sequence[CardColumn]
+    reading: str
     signs: Sequence[tuple[str, str]]
 
     def html(self) -> str:
@@ -77,7 +80,7 @@ class Card:
         numbers = (*self.metrics, *self.costs)
         columns = {"Rank ↓": self.ranks.whole, "Method": self.methods}
         table = pd.DataFrame(columns | {f"{c.head} {c.unit}": c.whole for c in numbers})
-        return f"<h4>{html.escape(self.title)}</h4>{table.to_html(index=False, border=0)}"
+        return f"<h4>{html.escape(self.title)}</h4>{table.to_html(index=False, border=0)}<p>{html.escape(self.reading)}</p>"
 
 
 def cards(results: Results) -> list[Card]:
@@ -106,15 +109,15 @@ def _card(board: Board, costs: pd.DataFrame) -> Card:
     )
     said = [(label, _printed(pieces)) for label, pieces in headline(board)]
     metrics = []
-    for column in (c for c in board.columns if c.quantity.name in board.ranked):
-        cells = [column.cells[name] for name in names]
+    for shown in (c for c in board.columns if c.quantity.name in board.ranked):
+        cells = [shown.cells[name] for name in names]
         metrics.append(
             CardColumn(
-                column.quantity.short,
-                _unit(column.quantity),
+                shown.quantity.short,
+                _unit(shown.quantity),
                 [cell.text + cell.mark for cell in cells],
                 [f"{cell.extra} {cell.letters}".strip() for cell in cells],
-                frozenset(i for i, name in enumerate(names) if name in column.best),
+                frozenset(i for i, name in enumerate(names) if name in shown.best),
             )
         )
     paid = _costs(costs, names)
@@ -132,13 +135,12 @@ def _card(board: Board, costs: pd.DataFrame) -> Card:
         title=printable(board.title),
         differ=board.differ,
         sentences=said,
-        methods=[
-            printable(n) + f" {words.FEW_ERRORS}" * r.few_errors for n, r in zip(names, board.rows)
-        ],
+        methods=[printable(name_cell(row)) for row in board.rows],
         alike=alike,
         ranks=ranks,
         metrics=metrics,
         costs=[column for column, _ in paid],
+        reading=printable(heading(board)),
         signs=footnotes([board]),
     )
 

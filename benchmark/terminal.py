@@ -104,7 +104,7 @@ def show(cards: Sequence[Card], where: Console) -> None:
             body.add_row(label, " ".join(_broken(word, room) for word in sentence.split(" ")))
         title = Text(card.title, style="bold")
         where.print(Panel(Group(title, body), border_style="green" if card.differ else "dim"))
-        where.print(*_table(card, where), sep="\n")
+        where.print(*_table(card, where), Text(card.reading, style="dim"), sep="\n")
         where.print()
     for sign, meaning in dict(sign for card in cards for sign in card.signs).items():
         where.print(f"{sign} {meaning}", style="dim")

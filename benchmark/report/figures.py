@@ -362,8 +362,8 @@ def _family(
         title=f"How many {noun}?" if count else f"Which {noun}?",
         caption="Calibration error and likelihood of "
         f"{f'multi-{_singular(noun)} ' if count else ''}methods against the {axis}, "
-        f"with {board.coverage} intervals {board.covers}. Intervals of two methods may overlap although "
-        "the methods differ: the paired differences in the tables decide.",
+        f"with {board.coverage} intervals {board.covers}. Intervals of two methods may overlap "
+        "although the methods differ: the paired differences in the tables decide.",
         alt=f"ECE of {largest} by {axis}: {said}." if "ece" in metrics else f"NLL by {axis}.",
         picture="family",
         values={

@@ -127,13 +127,13 @@ def floor_sentence(board: Board) -> str:
     values = {row.method: row.values["ece"] for row in board.rows if "ece" in row.values}
     if all(math.isnan(value.floor_high) for value in values.values()):
         return ""
-    networks = f"all {board.replicates} networks" if board.replicates > 1 else "the network"
+    networks = f" with all {board.replicates} networks" if board.replicates > 1 else ""
     inside = [method for method, value in values.items() if value.all_inside]
     if not inside:
-        return f"Of no method {networks} {'are' if board.replicates > 1 else 'is'} inside the noise floor of ECE."
+        return f"No method is inside the noise floor of ECE{networks}."
     return (
-        f"Inside the noise floor of ECE with {networks}: {listed(some(inside))}. A perfectly "
-        "calibrated network would score as high by chance."
+        f"Inside the noise floor of ECE{networks}: {listed(some(inside))}. A perfectly calibrated "
+        "network would score as high by chance."
     )
 
 

@@ -50,18 +50,25 @@ def headline(board: Board) -> list[Finding]:
     if not first.against_first:
         return found
     for label, relation in (
-        ("It is ahead of", BEHIND),
+        ("Ahead of", BEHIND),
         ("Not told apart from", ALIKE),
         ("Not ordered with", CONFLICT),
-        ("It is behind", AHEAD),
+        ("Behind", AHEAD),
     ):
         rows = board.beside_first(relation)
         if rows:
             said = _names(rows, first if relation == CONFLICT else None)
-            found.append(Finding(label, (f"{len(rows)} of {others}: ", *said)))
+            meaning = _MEANING.get(relation, "")
+            found.append(Finding(label, (f"{len(rows)} of {others}{meaning}: ", *said)))
     if others:
         found += [_may_be_best(board, metric) for metric in board.ranked]
     return found
+
+
+_MEANING = {
+    BEHIND: " (told apart as better in a ranked metric, in none as worse)",
+    AHEAD: " (told apart as worse in a ranked metric, in none as better)",
+}
 
 
 def too_few(board: Board) -> str:
@@ -76,16 +83,14 @@ def too_few(board: Board) -> str:
 
 def _names(rows: Sequence[Row], beside: Row | None = None) -> list[str]:
     """Methods, of many the first ones; and in what another one is better and worse."""
-    said: list[str] = []
     names = some([row.method for row in rows])
+    said: list[str] = []
     for place, name in enumerate(names):
-        said.append("" if place == 0 else " and " if place == len(names) - 1 else ", ")
-        if place < len(rows) and name == rows[place].method:
-            said.append(Name(name))
-            said += [_conflict(beside, rows[place])] if beside else []
-        else:
-            said.append(name)
-    return [piece for piece in said if piece]
+        said += ["" if place == 0 else " and " if place == len(names) - 1 else ", "]
+        named = place < len(rows) and name == rows[place].method
+        said += [Name(name) if named else name]
+        said += [_conflict(beside, rows[place])] if beside and named else []
+    return said[1:]
 
 
 def _conflict(first: Row, other: Row) -> str:
@@ -205,8 +210,14 @@ def subtitle(board: Board) -> str:
 def heading(board: Board) -> str:
     """What the main table is about, and what its intervals are for."""
     if not board.of_methods:
-        return f"Intervals are {board.covers}. The table speaks of {too_few(board)}."
-    return f"Intervals are {board.covers}."
+        return (
+            f"Intervals are {board.covers}; networks that share a letter cannot be told apart in "
+            f"that metric. The table speaks of {too_few(board)}."
+        )
+    return (
+        f"Intervals are {board.covers}; methods that share a letter cannot be told apart in that "
+        "metric; noise is removed from calibration errors."
+    )
 
 
 def footnotes(boards: Sequence[Board]) -> tuple[tuple[str, str], ...]:

@@ -54,11 +54,7 @@ def leaderboard(board: Board) -> tuple[list[str], list[list[str]]]:
     for column in columns:
         head += [column.head, *["letters"] * column.has_letters]
         if column.has_floor:
-            head += (
-                _floor_heads(board, column.quantity.name)
-                if not board.of_methods
-                else ["inside floor"]
-            )
+            head += _floor_heads(board, column.quantity.name)[-1 if board.of_methods else 0 :]
     rows = []
     for row in board.rows:
         rank = f"{number(row.rank.value, 1)} {interval(row.rank.low, row.rank.high, 1)}".rstrip()
