@@ -80,7 +80,8 @@ class Card:
         numbers = (*self.metrics, *self.costs)
         columns = {"Rank ↓": self.ranks.whole, "Method": self.methods}
         table = pd.DataFrame(columns | {f"{c.head} {c.unit}": c.whole for c in numbers})
-        return f"<h4>{html.escape(self.title)}</h4>{table.to_html(index=False, border=0)}<p>{html.escape(self.reading)}</p>"
+        title, reading = html.escape(self.title), html.escape(self.reading)
+        return f"<h4>{title}</h4>{table.to_html(index=False, border=0)}<p>{reading}</p>"
 
 
 def cards(results: Results) -> list[Card]:

@@ -513,7 +513,7 @@ def _critical(
             + ("" if test.powered else " (underpowered)")
         )
         drawn[heading] = {str(method): ranks[method].tolist() for method in mean.index}
-        said.append(f"{short}: best mean rank {mean.index[0]} ({mean.iloc[0]:.1f})")
+        said.append(f"{short}: lowest mean rank {mean.index[0]} ({mean.iloc[0]:.1f})")
         if not test.powered:
             reach = len(mean) - 1
             note = (

@@ -309,7 +309,7 @@ def over_all_blocks(tables: Tables) -> list[str]:
         ranks = tables.mean_ranks[tables.mean_ranks["metric"] == metric]
         best = ranks.sort_values(["mean_rank", "method"]).to_dict("records")[0]
         line = (
-            f"{quantity(metric).short}: best mean rank {best['method']} "
+            f"{quantity(metric).short}: lowest mean rank {best['method']} "
             f"({number(best['mean_rank'], 1)})"
         )
         if not math.isnan(test["p"]):
