@@ -76,9 +76,9 @@ def moderated(
     own = replicates - 1.0
     with np.errstate(invalid="ignore"):
         paired = values[i] - values[j]
-        difference = paired.mean(1)
+        difference, variance = paired.mean(1), paired.var(1, ddof=1)
     images = np.zeros(len(i)) if of_images is None else of_images[i, j]
-    variance = np.where(known[i] & known[j], paired.var(1, ddof=1), np.nan) * factor
+    variance = np.where(known[i] & known[j], variance, np.nan) * factor
     unstable = np.zeros(number, dtype=bool)
     unstable[known] = _outliers(values[known])
     stable = known & ~unstable
