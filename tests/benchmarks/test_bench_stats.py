@@ -11,8 +11,8 @@ from scipy import special
 
 from benchmark import statistics as stats
 from benchmark.api import Origin, Predictions
-from benchmark.statistics.apart import resampled
 from benchmark.inference.intervals import Bootstrap
+from benchmark.statistics.apart import resampled
 
 IMAGES, CLASSES, METHODS, RESAMPLES = 2139, 23, 20, 2000
 

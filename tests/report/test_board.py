@@ -22,7 +22,11 @@ def ranks(**methods):
         row = {**HEAD, "question": "methods", "method": method, "rank": rank, "low": rank - 1,
                "high": rank + 1, "against_first": relation}  # fmt: skip
         for metric, group in zip(("accuracy", "nll", "ece"), [*groups, *"aa"][:2] + ["a"]):
-            row |= {f"rank_{metric}": rank, f"group_{metric}": group, f"best_{metric}": "a" in group}
+            row |= {
+                f"rank_{metric}": rank,
+                f"group_{metric}": group,
+                f"best_{metric}": "a" in group,
+            }
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -7,9 +7,9 @@ import pytest
 from scipy import stats as distributions
 
 from benchmark.api import Floats, Predictions
+from benchmark.inference import intervals
 from benchmark.measures.bins import equal_width_bins
 from benchmark.measures.inversion import noise_floor
-from benchmark.inference import intervals
 
 ALPHA = 0.05
 NARROW = 0.95

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from benchmark.statistics.estimates import Estimates
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special
@@ -19,14 +20,13 @@ from statsmodels.stats.multitest import multipletests
 
 from benchmark import statistics as stats
 from benchmark.api import ORIGIN, InputError, Origin, PerImage, Predictions, plugins
+from benchmark.inference import comparison, intervals
 from benchmark.measures.bins import Groups, equal_width_bins
 from benchmark.measures.declared import metrics as declared
 from benchmark.measures.declared import ranked, score
 from benchmark.measures.kinds import Binned
-from benchmark.inference import comparison, intervals
 from benchmark.statistics.apart import resampled
 from benchmark.statistics.blocks import join_folds
-from benchmark.statistics.estimates import Estimates
 from benchmark.statistics.ranks import letters
 
 
