@@ -20,7 +20,13 @@ SLOW_DRAWS = 100
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationMeasure(Metric):
-    """An error that a perfectly calibrated model has too, by chance."""
+    """An error that a perfectly calibrated model has too, by chance.
+
+    Attributes:
+        removable: whether taking the noise off comes nearer to the true error (it was measured).
+    """
+
+    removable: bool = True
 
     @abstractmethod
     def observed(self, predictions: Predictions) -> float:
@@ -37,6 +43,8 @@ class CalibrationMeasure(Metric):
 
     def denoised(self, predictions: Predictions) -> float:
         """An estimate of the true error, below 0 at times: for means over replicates."""
+        if not self.removable:
+            return self.value(predictions)
         return without_noise(self.observed(predictions), self.floor(predictions, UNWIDENED))
 
 
@@ -76,7 +84,7 @@ class Binned(CalibrationMeasure):
 
     def denoised(self, predictions: Predictions) -> float:
         """An estimate of the true error; the value itself where the floor's mean is taken off."""
-        if self.floor_removed:
+        if self.floor_removed or not self.removable:
             return self.value(predictions)
         error = self.truth or self.of
         bins = predictions.once(self.bins).at_level(UNWIDENED)

@@ -375,6 +375,7 @@ METRICS = (
         "for it and for every smaller number",
         source="Roelofs et al. 2022, arXiv 2012.08668",
         of=_sweep,
+        removable=False,
     ),
     Relabelled(
         name="ece_classwise",
@@ -396,6 +397,7 @@ METRICS = (
         bins=equal_width_bins,
         of=_mce,
         interval=False,
+        removable=False,
     ),
     Relabelled(
         name="ece_smooth",
@@ -405,6 +407,7 @@ METRICS = (
         "Gaussian kernel whose width equals the result",
         source="Blasiok & Nakkiran 2023, arXiv 2309.12236 (relplot)",
         of=_smooth,
+        removable=False,
     ),
     Binned(
         name="overconfidence",

@@ -75,6 +75,11 @@ class Candidates:
         return np.asarray(_BETWEEN @ self.drawn.mean(1, dtype=np.float64))
 
     @cached_property
+    def step(self) -> Floats:
+        """How far the means of neighbouring candidates lie apart."""
+        return np.asarray(np.abs(np.gradient(self.mean)))
+
+    @cached_property
     def variance(self) -> Floats:
         """Their variances, interpolated."""
         return np.asarray(np.diag(self.covariance(self)))
@@ -82,7 +87,7 @@ class Candidates:
     @cached_property
     def p(self) -> Floats:
         """How likely the observed error is under each candidate (two-sided p-values)."""
-        return _two_sided(self.value - self.mean, self.variance)
+        return _two_sided(np.abs(self.value - self.mean), self.variance)
 
 
 def candidates(
@@ -151,7 +156,10 @@ def differences(methods: Sequence[Candidates], alpha: float) -> tuple[Floats, Fl
         for j, other in enumerate(methods[:i]):
             observed = one.value - other.value
             variance = one.variance[:, None] + other.variance - 2 * one.covariance(other)
-            level = _two_sided(observed - (one.mean[:, None] - other.mean), variance)
+            off = np.abs(observed - (one.mean[:, None] - other.mean))
+            # The truth lies between two candidates: half a step is no evidence against one.
+            off -= np.maximum(one.step[:, None], other.step) / 2
+            level = _two_sided(off, variance)
             level = np.minimum(level / (1 - 2 * OWN), np.minimum(one.p[:, None], other.p) / OWN)
             true = one.true[:, None] - other.true
             kept = true[level > alpha]
@@ -174,10 +182,9 @@ _BETWEEN = _interpolation(len(STRETCHES))
 
 
 def _two_sided(distance: Floats, variance: Floats) -> Floats:
-    """Two-sided p-values of distances from the mean of a normal distribution."""
-    # What never varies is certain, but for rounding.
-    deviation = np.sqrt(np.maximum(variance, 1e-18))
-    return np.asarray(2 * special.ndtr(-np.maximum(np.abs(distance) - 1e-9, 0) / deviation))
+    """Two-sided p-values of distances from the mean of a normal distribution; 1 below 0."""
+    deviation = np.sqrt(np.maximum(variance, 1e-18))  # the variance of what never varies is rounded
+    return np.asarray(2 * special.ndtr(-np.maximum(distance, 0) / deviation))
 
 
 def _hits(bins: Bins, noise: FloatArray) -> list[tuple[Floats, Floats]]:

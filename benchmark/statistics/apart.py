@@ -158,9 +158,8 @@ def _floor(metric: CalibrationMeasure, block: Block, method: str, alpha: float) 
         ]
     else:
         # The folds' draws share their random numbers, but their images are others.
-        for k, draws in enumerate(drawn):
-            np.random.default_rng(k % block.folds).shuffle(draws)
-        folds = np.reshape(drawn, (block.seeds, block.folds, -1))
+        mixed = [np.random.default_rng(k % block.folds).permutation(d) for k, d in enumerate(drawn)]
+        folds = np.reshape(mixed, (block.seeds, block.folds, -1))
         seeds = list(block.over_folds(folds.swapaxes(1, 2)))
     draws = np.mean([np.sort(seed) for seed in seeds], axis=0)
     observed = float(block.over_folds(each.reshape(block.seeds, block.folds)).mean())

@@ -74,6 +74,12 @@ def test_a_large_gap_is_found_as_it_is(name: str) -> None:
     assert estimate == pytest.approx(0.2, abs=0.01)
 
 
+def test_no_noise_is_taken_off_where_a_gap_leaves_none() -> None:
+    estimate, plain = means("underconfidence", 20, 1000, 0.2)
+    assert plain < 0.001
+    assert abs(estimate) < 0.002
+
+
 @pytest.mark.parametrize("gap", [0.02, 0.04])
 def test_a_gap_of_the_floors_size_is_met_where_the_plain_value_is_too_large(gap: float) -> None:
     estimate, plain = means("ece", 60, 1000, gap)

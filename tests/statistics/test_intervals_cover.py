@@ -88,10 +88,3 @@ def test_the_noise_floor_holds_calibrated_models() -> None:
     high = noise_floor(error(bins.floor), float(observed[0]), ALPHA).high
     assert 0.97 <= (observed <= high).mean() <= 0.98
     assert (observed <= NARROW * high).mean() < 0.97
-
-
-def test_intervals_over_training_cover() -> None:
-    generator = np.random.default_rng(5)
-    _, low, high = intervals.over_training(generator.normal(size=(8000, 5, 1)), "official", ALPHA)
-    assert 0.945 <= coverage(low, high, 0.0) <= 0.955
-    assert coverage(low, high, 0.0, NARROW) < 0.945
