@@ -76,16 +76,10 @@ def moderated(
     own = replicates - 1.0
     with np.errstate(invalid="ignore"):
         paired = values[i] - values[j]
-<<<<<<< HEAD
-        difference, variance = paired.mean(1), paired.var(1, ddof=1)
-    images = np.zeros(len(i)) if of_images is None else of_images[i, j]
-    variance = np.where(known[i] & known[j], variance, np.nan) * factor
-=======
         difference = paired.mean(1)
         scatter = paired.var(1, ddof=1)
     images = np.zeros(len(i)) if of_images is None else of_images[i, j]
     variance = np.where(known[i] & known[j], scatter, np.nan) * factor
->>>>>>> core
     unstable = np.zeros(number, dtype=bool)
     unstable[known] = _outliers(values[known])
     stable = known & ~unstable

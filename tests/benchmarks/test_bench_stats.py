@@ -7,11 +7,6 @@ from scipy import special
 
 from benchmark import statistics as stats
 from benchmark.api import Origin, Predictions
-<<<<<<< HEAD
-from benchmark.inference.intervals import Bootstrap
-from benchmark.statistics.apart import resampled
-=======
->>>>>>> core
 
 IMAGES, CLASSES, METHODS, RESAMPLES = 2139, 23, 20, 2000
 

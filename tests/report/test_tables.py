@@ -116,8 +116,10 @@ def test_intervals_say_what_they_are_for(folds, seeds, covers):
     assert f"What is stored is kept when {kept} are added to a run" in markdown(boards, tables)
 
 
-@pytest.mark.parametrize(("folds", "seeds", "has"), [(1, 1, 1), (2, 1, 2), (2, 3, 2),
-                                                     ("official", 2, 2), ("draw", 2, 2)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("folds", "seeds", "has"),
+    [(1, 1, 1), (2, 1, 2), (2, 3, 2), ("official", 2, 2), ("draw", 2, 2)],
+)
 def test_too_few_replicates_say_nothing_of_methods(folds, seeds, has):
     boards, tables = of_scheme(folds if folds != 1 else "official", seeds)
     text = markdown(boards, tables)

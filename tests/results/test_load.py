@@ -124,8 +124,8 @@ def test_times_taken_differently_are_never_compared(other):
         for m in ("cross-entropy", "m", "other", "both")
     ])  # fmt: skip
     empty = pd.DataFrame()
-    tables = SimpleNamespace(values=empty, ranks=ranks, pairs=empty, detectable=empty, overall=empty,
-                             mean_ranks=empty, notes=())  # fmt: skip
+    tables = SimpleNamespace(values=empty, ranks=ranks, pairs=empty, detectable=empty,
+                             overall=empty, mean_ranks=empty, notes=())  # fmt: skip
     [board] = make_boards(tables, pd.DataFrame(rows), "cross-entropy")
     assert len(board.hardware) == 3  # the one, the other, and a method that used both
     cells = {row.method: {h: c for (name, h), c in row.costs.items() if name == "train_seconds"}
