@@ -29,6 +29,7 @@ METHODS = (
     CONTROL,
 )
 RANKED = ("accuracy", "ece", "nll")
+FRAMES = ("ranks", "intervals", "pairs", "detectable", "scores", "costs")
 WIDTHS = (80, 100, 160)
 
 
@@ -207,10 +208,7 @@ def test_hardware_is_never_mixed_in_a_column(results):
 def results_of_part(results, dataset, costs):
     return Results(
         folder=None,
-        **{
-            n: of(getattr(results, n), dataset)
-            for n in ("ranks", "intervals", "pairs", "detectable", "scores")
-        },
+        **{n: of(getattr(results, n), dataset) for n in FRAMES if n != "costs"},
         costs=costs,
     )
 
@@ -247,8 +245,7 @@ def test_a_notebook_shows_all_methods_and_no_script_of_theirs(results):
 
 def test_a_name_longer_than_the_line_ends_lines_where_its_parts_end(results):
     long = "a-very-long-name[heads=6,learning_rate=0.001,weight=0.25,members=7]+temperature"
-    renamed = {n: getattr(results, n).replace("deep-ensemble", long)
-               for n in ("ranks", "intervals", "pairs", "detectable", "scores", "costs")}  # fmt: skip
+    renamed = {n: getattr(results, n).replace("deep-ensemble", long) for n in FRAMES}
     text = printed(Results(folder=None, **renamed), 80)
     assert max(map(cell_len, text.splitlines())) <= 80
     table = text.partition("\nRank ")[2]

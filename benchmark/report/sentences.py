@@ -143,7 +143,8 @@ def reading(boards: Sequence[Board]) -> list[str]:
         said += [
             "Values are of methods: the mean over the replicates of the metric of one trained "
             "network (or one ensemble). In brackets is the " + _scope(of_methods, coverage) + ", "
-            "each by itself. What noise adds to each network's calibration error is removed.",
+            "each by itself. What noise adds to each network's calibration error is estimated and "
+            "taken off.",
             f"The interval of a rank, at {coverage}, is for the rank of the methods' expected "
             "values, each by itself.",
             "Within a metric, methods that share a letter cannot be told apart (moderated t over "
@@ -249,7 +250,8 @@ def difference_note(board: Board, question: str, to_best: bool) -> str:
         f"standard deviations of {unit} difference. p: after Holm's correction for all "
         f"{'pairs, as the best was chosen from the same data' if to_best else 'methods'}."
     )
-    if to_best and any(other == board.against for other in board.leaders.values()):
+    leaders = {board.leaders.get((question, metric)) for metric in board.main_metrics}
+    if to_best and board.against in leaders:
         said += f" Where {board.against} is the best, see the differences to it."
     return said
 
@@ -274,8 +276,9 @@ def detectable_note(board: Board) -> str:
     )
     return (
         "Found: the true difference between two methods that is found in about "
-        f"{percent(POWER)} of tables like this one, for the typical pair, with all pairs compared. "
-        f"Beside it the first two methods of each metric and their observed difference. Needed: "
+        f"{percent(POWER)} of tables like this one, for the typical pair, with all pairs compared, "
+        "if replicates scatter as they do here. Beside it the first two methods of each metric and "
+        "their observed difference. Needed: "
         f"{more} What is stored is kept when {kind or 'seeds'} are added to a run."
     )
 
