@@ -129,7 +129,10 @@ def _card(board: Board, costs: pd.DataFrame) -> Card:
         least = value.iloc[sorted(alike)].min()
         cheap = [i for i in sorted(alike) if value.iloc[i] <= words.SAME_TIME * least]
         said += [
-            ("Cheapest of these", f"{_printed([names[i]])}: {column.head} {_with_unit(column, i)}")
+            (
+                "Cheapest not told apart",
+                f"{_printed([names[i]])}: {column.head} {_with_unit(column, i)}",
+            )
             for i in cheap[:1]
         ]
     return Card(

@@ -272,7 +272,20 @@ def _predictions(
     again = [name for name, count in counts.items() if count > 1]
     if again:
         raise InputError(f"two methods would be called {again}: rename one of the files")
-    return predictions, definitions, fitted
+    return [_by_name(p) for p in predictions], definitions, fitted
+
+
+def _by_name(p: Predictions) -> Predictions:
+    """The same with its images sorted by name: methods are compared image by image."""
+    order = np.argsort(p.ids, kind="stable")
+    return dataclasses.replace(
+        p,
+        ids=p.ids[order],
+        labels=p.labels[order],
+        log_probs=p.log_probs[order],
+        groups=None if p.groups is None else p.groups[order],
+        posterior=None if p.posterior is None else p.posterior[order],
+    )
 
 
 @dataclass(frozen=True)

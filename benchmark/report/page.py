@@ -110,8 +110,8 @@ def _cheapest(board: Board) -> sentences.Finding | None:
         return None
     method, cost = next((m, c) for m, c in costs.items() if c.value <= SAME_TIME * min(seconds))
     relative = "" if math.isnan(cost.ratio) else f" ({cost.ratio:.2f}× {board.cost_reference})"
-    text = f": {significant(cost.value)} s{relative}"
-    return sentences.Finding("Cheapest of these to train", (sentences.Name(method), text))
+    text = f": {significant(cost.value)} s to train{relative}"
+    return sentences.Finding("Cheapest not told apart", (sentences.Name(method), text))
 
 
 def worded(piece: str, anchors: Mapping[str, str]) -> Markup:
@@ -127,7 +127,7 @@ def floor_sentence(board: Board) -> str:
     values = {row.method: row.values["ece"] for row in board.rows if "ece" in row.values}
     if all(math.isnan(value.floor_high) for value in values.values()):
         return ""
-    networks = f" with all {board.replicates} networks" if board.replicates > 1 else ""
+    networks = " with every network" if board.replicates > 1 else ""
     inside = [method for method, value in values.items() if value.all_inside]
     if not inside:
         return f"No method is inside the noise floor of ECE{networks}."

@@ -43,7 +43,11 @@ def headline(board: Board) -> list[Finding]:
     """What the tests say of a board: not more, and in the order of the metrics."""
     first = board.rows[0]
     others = len(board.rows) - 1
-    found = [Finding("Speaks of", (too_few(board),))] if not board.of_methods else []
+    found = (
+        [Finding("Speaks of", (f"these trained networks. {too_few(board)}",))]
+        if not board.of_methods
+        else []
+    )
     bounds = interval(first.rank.low, first.rank.high, 1)
     text = f": {number(first.rank.value, 1)} {bounds}".rstrip() + f", of {len(board.rows)} methods"
     found.append(Finding("First in mean rank", (Name(first.method), text)))
@@ -76,8 +80,8 @@ def too_few(board: Board) -> str:
     # Whatever has fewer folds has so many replicates, or folds repeated by seeds.
     independent = min(board.replicates, MIN_REPLICATES - 1)
     return (
-        "these trained networks alone. To say which method is better there are too few "
-        f"independent replicates: {independent}; at least {MIN_REPLICATES} are needed"
+        "To say which method is better there are too few independent replicates: "
+        f"{independent}; at least {MIN_REPLICATES} are needed."
     )
 
 
@@ -212,8 +216,8 @@ def heading(board: Board) -> str:
     """What the main table is about, and what its intervals are for."""
     if not board.of_methods:
         return (
-            f"Intervals are {board.covers}; networks that share a letter cannot be told apart in "
-            f"that metric. The table speaks of {too_few(board)}."
+            f"These trained networks. {too_few(board)} Intervals are {board.covers}; networks that "
+            "share a letter cannot be told apart in that metric."
         )
     return (
         f"Intervals are {board.covers}; methods that share a letter cannot be told apart in that "

@@ -438,5 +438,5 @@ def test_a_percent_of_time_makes_no_method_the_cheapest():
         board = SimpleNamespace(costs=[key], cost_reference="cross-entropy", alike=alike)
         return "".join(_cheapest(board).said)
 
-    assert cheapest(rows[:2]) == "best: 100 s"
-    assert cheapest(rows) == "third: 80.0 s"
+    assert cheapest(rows[:2]) == "best: 100 s to train"
+    assert cheapest(rows) == "third: 80.0 s to train"
