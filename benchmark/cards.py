@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from benchmark.library import Results
 
 KEY = list(BlockKey._fields)
+_NO_ROWS = pd.DataFrame()
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +56,7 @@ class Card:
         title: data set, network, folds and preset.
         differ: whether any two methods can be told apart in a ranked metric.
         sentences: what was found, each after what it is about.
-        methods: the names, with the sign of few errors.
+        methods: the names, with the sign of few errors; what has no rank stands last.
         alike: places of the first method and of those that cannot be told apart from it.
         ranks: the mean ranks.
         metrics: those by which methods are ranked.
@@ -87,26 +88,26 @@ class Card:
 def cards(results: Results) -> list[Card]:
     """One for each data set, network and preset; those on which methods differ come first."""
     costs = results.mean_costs()
-    no = results.ranks.iloc[:0]
     tables = Tables(
         values=results.intervals, ranks=results.ranks, pairs=results.pairs,
-        detectable=results.detectable, overall=no, mean_ranks=no, scores=no, notes=(),
+        detectable=results.detectable, overall=_NO_ROWS, mean_ranks=_NO_ROWS, scores=_NO_ROWS,
+        notes=(),
     )  # fmt: skip
     made = [
         _card(board, costs[(costs[KEY] == list(board.block)).all(axis=1)])
-        for board in make_boards(tables, results.costs.iloc[:0], against="")
+        for board in make_boards(tables, results.costs, against="")
     ]
     return sorted(made, key=lambda card: not card.differ)
 
 
 def _card(board: Board, costs: pd.DataFrame) -> Card:
-    names = [row.method for row in board.rows]
+    names = [row.method for row in board.all_rows]
     alike = frozenset(i for i, row in enumerate(board.rows) if row in board.alike)
     ranks = CardColumn(
         "Rank",
         "↓",
-        [words.number(row.rank.value, 1) for row in board.rows],
-        [words.interval(row.rank.low, row.rank.high, 1) for row in board.rows],
+        [words.number(row.rank.value, 1) for row in board.all_rows],
+        [words.interval(row.rank.low, row.rank.high, 1) for row in board.all_rows],
     )
     said = [(label, _printed(pieces)) for label, pieces in headline(board)]
     metrics = []
@@ -124,22 +125,16 @@ def _card(board: Board, costs: pd.DataFrame) -> Card:
     paid = _costs(costs, names)
     if paid:
         said.append(("Its cost", "; ".join(f"{c.head} {_with_unit(c, 0)}" for c, _ in paid)))
-    if paid and costs["hardware"].nunique() == 1 and len(alike) > 1:
-        column, value = paid[0]
-        least = value.iloc[sorted(alike)].min()
-        cheap = [i for i in sorted(alike) if value.iloc[i] <= words.SAME_TIME * least]
-        said += [
-            (
-                "Cheapest not told apart",
-                f"{_printed([names[i]])}: {column.head} {_with_unit(column, i)}",
-            )
-            for i in cheap[:1]
-        ]
+    if board.cheapest is not None:
+        method, equal = board.cheapest
+        cost = f"{paid[0][0].head} {_with_unit(paid[0][0], names.index(method))}"
+        others = words.no_difference([printable(name) for name in equal], len(alike) - 1)
+        said.append(("Cheapest not told apart", f"{printable(method)}: {cost}{others}"))
     return Card(
         title=printable(board.title),
         differ=board.differ,
         sentences=said,
-        methods=[printable(name_cell(row)) for row in board.rows],
+        methods=[printable(name_cell(row)) for row in board.all_rows],
         alike=alike,
         ranks=ranks,
         metrics=metrics,
@@ -160,10 +155,11 @@ def _costs(costs: pd.DataFrame, names: list[str]) -> list[tuple[CardColumn, pd.S
     found = []
     for (name, hardware), rows in costs.groupby(["metric", "hardware"], sort=True):
         kind = words.quantity(str(name))
-        value = rows.set_index("method")["value"].reindex(names)
+        value, doubt = (rows.set_index("method")[c].reindex(names) for c in ("value", "doubt"))
         if kind.main:
             head = f"{kind.short} ({printable(hardware)})" if several else kind.short
-            cells = [words.significant(v) for v in value]
+            marks = [words.DOUBTFUL * bool(d) for d in doubt.fillna("")]
+            cells = [words.significant(v) + m for v, m in zip(value, marks)]
             column = CardColumn(head, _unit(kind), cells, [""] * len(names), _places(value, kind))
             found.append((kind.main, column, value))
     return [(column, value) for _, column, value in sorted(found, key=lambda cost: cost[0])]

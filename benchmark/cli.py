@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import benchmark  # its InputError is loaded only when something is wrong
+from benchmark import interrupts
 
 if TYPE_CHECKING:
     from benchmark.running.prepare import Work
@@ -25,8 +26,14 @@ RESULTS = Path("results/local")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the exit code is 0, 1 (something failed) or 2 (bad input)."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    """Run a command; the exit code is 0, 1 (something failed), 2 (bad input) or 130 (Ctrl-C)."""
+    if arguments is not None:
+        return _answer(list(arguments))
+    with interrupts.watched():
+        return _answer(sys.argv[1:])
+
+
+def _answer(words: list[str]) -> int:
     parser = _parser()
     try:
         options = parser.parse_args(words)
@@ -51,9 +58,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f": {error.filename}" if error.filename else ""
         print(f"error: {error.strerror or error}{where}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted: what was finished is kept; run it again to go on", file=sys.stderr)
-        return 130
     return code
 
 
@@ -76,10 +80,11 @@ def _run(options: argparse.Namespace) -> int:
         results=options.results,
         data_root=options.data_root,
         cache=options.cache,
+        on_duplicates=options.on_duplicates,
         force=options.force,
         command=options.command_line,
     )
-    work = library.prepare(request)
+    work = library.prepare(request, with_weights=not options.dry_run)
     if options.dry_run:
         _print_plan(request, work)
         return 0
@@ -100,6 +105,12 @@ def _print_plan(request: Request, work: Work) -> None:
     print(f"{stored} fits already stored, {len(work.missing)} to train")
     print(f"{sum(cell.calibration is not None for cell in work.cells)} calibrations")
     print(f"estimated cost: {forecast.sentence(request, work)}")
+    given = sorted({fit.task.settings.weights for fit in work.missing} - {"none"})
+    if given:
+        print(
+            "not checked: initial weights, whether they can be had and fit "
+            f"({printable(', '.join(given))})"
+        )
     print()
     groups: dict[tuple[str, str, str], dict[str, list[Any]]] = {}
     for cell in work.cells:
@@ -239,7 +250,7 @@ def _data_prepare(options: argparse.Namespace) -> int:
     from benchmark.data import fetch
     from benchmark.plan import registry
 
-    for dataset in registry.select_datasets(options.names):
+    for dataset in registry.select_datasets(options.names, options.data_root):
         with Progress(transient=True, console=terminal.console(stderr=True)) as bar:
             task = bar.add_task(dataset.name, total=None)
             advance = functools.partial(_advance, bar, task)
@@ -255,17 +266,17 @@ def _advance(bar: Any, task: Any, done: int, total: int | None) -> None:
 def _data_check(options: argparse.Namespace) -> int:
     from rich.progress import Progress
 
-    from benchmark import terminal
+    from benchmark import library, terminal
     from benchmark.data import fetch
-    from benchmark.plan import registry
 
     complete = readable = True
     where = terminal.console(stderr=True)
-    for dataset in registry.select_datasets(options.names):
+    names, root = options.names, options.data_root
+    for dataset in library.select_datasets(names, root, options.on_duplicates):
         try:
             with Progress(transient=True, console=where, disable=not where.is_terminal) as bar:
                 advance = functools.partial(_advance, bar, bar.add_task(dataset.name, total=None))
-                check = fetch.check(dataset, options.data_root, progress=advance)
+                check = fetch.check(dataset, root, progress=advance)
         except benchmark.InputError as error:
             print("error:", terminal.printable(f"{dataset.name}: {error}", "\n"), file=sys.stderr)
             readable = False
@@ -313,6 +324,11 @@ class _Parser(argparse.ArgumentParser):
         self.option("--data-root DIR", "where the data sets lie", Path("data"))
         self.option("--cache DIR", "decoded images (default: DATA_ROOT/cache)")
 
+    def duplicates(self) -> None:
+        choices = ("group", "drop", "error", "ignore")
+        text = "identical images of folder: and csv: (default: group)"
+        self.option("--on-duplicates", text, choices=choices)
+
     def comparison(self, reference: str) -> None:
         self.option("--metrics LIST", "only these, comma-separated")
         self.option("--against METHOD", f"reference ({reference})")
@@ -339,6 +355,7 @@ def _parser() -> argparse.ArgumentParser:
     run.option("--jobs N", "fits at once (default: cores; 1 on a GPU)", type=_number)
     run.option("--results DIR", "", RESULTS)
     run.data_root()
+    run.duplicates()
     run.option("--weights imagenet|none|FILE", "initial weights (default: the preset's)")
     run.option("--config FILE.toml", "the same keys; flags win")
     run.option("--dry-run", "print the plan and its cost", action="store_true")
@@ -386,6 +403,8 @@ def _parser() -> argparse.ArgumentParser:
         action = _command(actions, name, text, function)
         action.add_argument("names", metavar="NAMES", help="comma-separated names")
         action.data_root()
+        if name == "check":
+            action.duplicates()
     _command(actions, "clear-cache", "remove decoded images", _data_clear).data_root()
     return parser
 

@@ -18,7 +18,7 @@ from benchmark.plan.addresses import digest
 from benchmark.plan.presets import REFERENCE
 from benchmark.results import manifest
 from benchmark.results.files import write_atomically
-from benchmark.results.load import STORE, load
+from benchmark.results.load import STORE, Content, load
 from benchmark.results.memo import Memo, code_version, frames_from_plain, frames_to_plain
 from benchmark.results.store import Store
 
@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 
     from benchmark.report.curves import MethodCurves
     from benchmark.statistics import BlockTables, Tables
-    from benchmark.statistics.scores import Known
+    from benchmark.statistics.apart import Known
     from benchmark.statistics.summary import Numbers, Unmeasured
+
+_Beside = tuple[dict[tuple[str, int], tuple[int, ...]], list[tuple[Predictions, Predictions]]]
+"""Of a block: what was trained on, and the parts, as :class:`benchmark.results.load.Content`."""
 
 _MANY = 16
 """So many predictions of a block are worth a division among processes."""
@@ -130,7 +133,7 @@ def _make(
         )
     _check_reference(against, {p.origin.method for p in content.predictions})
     statistics.check(options.metrics, options.alpha)
-    blocks = _blocks(Memo(folder), content.predictions, sources, options)
+    blocks = _blocks(Memo(folder), content, sources, options)
     tables = statistics.gather([rows for rows, _ in blocks], options.metrics, options.alpha)
     _check_reference(against, set(tables.ranks["method"]))
     for name, frame in (("scores", tables.scores), ("costs", content.costs)):
@@ -165,14 +168,14 @@ def _check_reference(against: str | None, methods: set[str]) -> None:
 
 
 def _blocks(
-    memo: Memo, predictions: Sequence[Predictions], sources: dict[Origin, str], options: _Options
+    memo: Memo, content: Content, sources: dict[Origin, str], options: _Options
 ) -> list[tuple[BlockTables, dict[str, MethodCurves]]]:
     """The rows and curves of each block: kept ones, or made anew."""
     from benchmark.report import curves
     from benchmark.statistics import BlockTables, by_block
 
     code = code_version(*_ROOMS, "report/curves.py")
-    blocks = by_block(predictions)
+    blocks = by_block(content.predictions)
     keys = {
         block: digest([code, dataclasses.asdict(options), [sources[p.origin] for p in members]])
         for block, members in blocks.items()
@@ -182,7 +185,9 @@ def _blocks(
     if todo:
         scores = memo.get("scores", code) or {}
         known = {block: _known(scores, blocks[block], sources) for block in todo}
-        for block, made in _tabulate({block: blocks[block] for block in todo}, options, known):
+        beside = {block: (content.train_counts[block], content.parts[block]) for block in todo}
+        wanted = {block: blocks[block] for block in todo}
+        for block, made in _tabulate(wanted, options, known, beside):
             kept[block] = made
             memo.put("block", keys[block], made)
         memo.put("scores", code, scores | _by_source(kept.values(), sources))
@@ -195,7 +200,10 @@ def _blocks(
 
 
 def _tabulate(
-    blocks: dict[BlockKey, list[Predictions]], options: _Options, known: Mapping[BlockKey, Known]
+    blocks: dict[BlockKey, list[Predictions]],
+    options: _Options,
+    known: Mapping[BlockKey, Known],
+    beside: Mapping[BlockKey, _Beside],
 ) -> Iterator[tuple[BlockKey, dict[str, Any]]]:
     """All that is computed of each block, as plain values: by methods first, then together."""
     import joblib
@@ -216,7 +224,7 @@ def _tabulate(
     parts: dict[BlockKey, list[Any]] = {block: [] for block in blocks}
     for (block, _), part in zip(shares, measured, strict=True):
         parts[block].append(part)
-    joined = on_all_cores(_join, [(make[block], parts[block]) for block in blocks])
+    joined = on_all_cores(_join, [(make[block], parts[block], beside[block]) for block in blocks])
     yield from zip(blocks, joined, strict=True)
 
 
@@ -227,8 +235,15 @@ def _measure(share: Unmeasured, known: Known) -> tuple[Numbers, dict[str, Any]]:
     return numbers, curves.to_plain(curves.of_methods(share.block, share.alpha))
 
 
-def _join(block: Unmeasured, parts: list[tuple[Numbers, dict[str, Any]]]) -> dict[str, Any]:
+def _join(
+    block: Unmeasured, parts: list[tuple[Numbers, dict[str, Any]]], beside: _Beside
+) -> dict[str, Any]:
+    from benchmark.statistics import unlike, with_shares
+
+    counts, pairs = beside
     tables = block.tabulate([numbers for numbers, _ in parts])
+    tables = with_shares(tables, block.predictions, counts, block.metrics, block.alpha)
+    tables = dataclasses.replace(tables, notes=[*tables.notes, *unlike(pairs, block.alpha)])
     curves = {method: values for _, drawn in parts for method, values in drawn.items()}
     return {"tables": tables.to_plain(), "curves": curves}
 

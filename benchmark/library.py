@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark import terminal
+from benchmark import interrupts, terminal
 from benchmark.api import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from benchmark.api import Dataset
     from benchmark.leaderboard import Leaderboard
     from benchmark.running.prepare import Work
     from benchmark.running.request import Request
@@ -46,7 +47,7 @@ class Results:
             whether it cannot be excluded as the best.
         intervals: one row per method and metric: value and interval, over trainings where there
             are replicates enough (``question`` says so); those of the trained networks, and their
-            noise floor.
+            noise floor; also those of the class shares, which are no method.
         pairs: one row per question, method, metric and reference: the paired difference.
         detectable: one row per ranked metric: what difference could have been found, and how many
             replicates would settle the first place.
@@ -97,12 +98,15 @@ class Results:
         terminal.show(cards(self), terminal.console())
 
     def mean_costs(self) -> pd.DataFrame:
-        """Mean over the replicates, one row per method, cost and hardware."""
-        from benchmark.api import BlockKey, fold_scheme
+        """Mean over the replicates, one row per method, cost and hardware, with its ratio.
 
-        costs = self.costs.assign(folds=[fold_scheme(str(fold)) for fold in self.costs["fold"]])
-        keys = [*BlockKey._fields, "method", "metric", "hardware"]
-        return costs.groupby(keys, sort=False)["value"].mean().reset_index()
+        ``ratio``, with an interval over replicates, is that to cross-entropy; ``doubt`` says why a
+        cost cannot be compared.
+        """
+        from benchmark import statistics
+        from benchmark.plan.presets import REFERENCE
+
+        return statistics.charges(self.costs, REFERENCE)
 
     def to_json(self) -> str:
         """The frames but for pairs and scores, costs as means.
@@ -144,6 +148,7 @@ def run(
     results: str | Path = RESULTS,
     data_root: str | Path = "data",
     cache: str | Path | None = None,
+    on_duplicates: str | None = None,
     plugins: str | Path | None = None,
     force: bool = False,
     progress: bool = True,
@@ -168,6 +173,8 @@ def run(
         results: folder of the store and the tables.
         data_root: folder of the data sets.
         cache: folder of decoded images; ``data_root/cache`` by default.
+        on_duplicates: what is done with identical images of folders and tables: ``group``,
+            ``drop``, ``error`` or ``ignore``; ``group`` by default, or as a data set says itself.
         plugins: a folder with your own ``methods/``, ``datasets/`` and ``metrics/``.
         force: train again what is stored.
         progress: whether to say on standard error, or in the notebook, what happens.
@@ -185,7 +192,7 @@ def run(
         from benchmark.api.plugins import mount
 
         mount(str(plugins))
-    wanted = request(**asked, command=f"benchmark.run({words})")
+    wanted = request(**asked, command=f"benchmark.run({words})", say=say)
     return execute(wanted, prepare(wanted, say), say)
 
 
@@ -236,6 +243,8 @@ def request(
     data_root: str | Path,
     cache: str | Path | None,
     weights: str | Path | None,
+    on_duplicates: str | None,
+    say: Callable[[str], None] = terminal.say,
     **others: Any,
 ) -> Request:
     """What was asked for, as far as it can be checked at once: see :func:`run`.
@@ -259,7 +268,7 @@ def request(
     registry.select_methods(_typed(methods))
     return Request(
         methods=_typed(methods),
-        datasets=registry.select_datasets(_typed(datasets)),
+        datasets=select_datasets(_typed(datasets), Path(data_root), on_duplicates, say),
         results=Path(results),
         data_root=Path(data_root),
         cache=Path(data_root) / "cache" if cache is None else Path(cache),
@@ -268,15 +277,39 @@ def request(
     )
 
 
-def prepare(wanted: Request, say: Callable[[str], None] = terminal.say) -> Work:
+def select_datasets(
+    names: str, root: Path, on_duplicates: str | None, say: Callable[[str], None] = terminal.say
+) -> list[Dataset]:
+    """Data sets as typed; says which of them ``on_duplicates`` does not change.
+
+    Raises:
+        InputError: an unknown name, parameter or value.
+    """
+    from benchmark.api import ON_DUPLICATES
+    from benchmark.plan import registry
+
+    if on_duplicates not in (None, *ON_DUPLICATES):
+        raise InputError(f"on_duplicates: {on_duplicates!r} is none of {', '.join(ON_DUPLICATES)}")
+    chosen = registry.select_datasets(names, root, on_duplicates)
+    for dataset in chosen if on_duplicates else ():
+        if not hasattr(dataset, "on_duplicates"):
+            say(f"note: {dataset.name} has no on_duplicates: its images stay as published")
+    return chosen
+
+
+def prepare(
+    wanted: Request, say: Callable[[str], None] = terminal.say, with_weights: bool = True
+) -> Work:
     """Read the data sets and plan all fits; says what is to be known of the data.
+
+    ``with_weights=False`` leaves initial weights alone: such a plan is only looked at.
 
     Raises:
         InputError: data are missing or wrong, or a network cannot be had.
     """
     from benchmark.running import prepare as running
 
-    work = running.prepare(wanted)
+    work = running.prepare(wanted, with_weights)
     for name, notes in work.notes.items():
         for note in notes:
             say(f"note: {name}: {note}")
@@ -291,12 +324,18 @@ def execute(wanted: Request, work: Work, say: Callable[[str], None] = terminal.s
     """
     from benchmark import leaderboard
     from benchmark.running import execute as running
+    from benchmark.running import forecast
 
+    def stored() -> str:
+        number = sum(wanted.store.path(fit.key).exists() for fit in work.fits)
+        return f"{number} of {len(work.fits)} fits are stored in {wanted.results}"
+
+    interrupts.stored = stored
     with terminal.progress(say is not _silent) as (show, show_decoding):
         outcome = running.execute(wanted, work, show, show_decoding)
     say(
         f"{outcome.trained} fits trained, {outcome.stored} found in the store, "
-        f"{len(outcome.failed)} failed, {outcome.seconds:.0f} s"
+        f"{len(outcome.failed)} failed, {forecast.duration(outcome.seconds)}"
     )
     for fit, reason in outcome.failed.items():
         say(f"failed: {fit}: {reason}")
@@ -349,9 +388,9 @@ def _nothing() -> Leaderboard:
     import pandas as pd
 
     from benchmark import leaderboard, statistics
-    from benchmark.api import ORIGIN
+    from benchmark.results.load import COST_COLUMNS
 
-    costs = pd.DataFrame(columns=[*ORIGIN, "hardware", "metric", "value"])
+    costs = pd.DataFrame(columns=list(COST_COLUMNS))
     return leaderboard.Leaderboard(statistics.summarise([]), costs, [])
 
 

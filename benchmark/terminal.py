@@ -62,7 +62,7 @@ def progress(
         rich.TextColumn("left"),
         rich.TextColumn("{task.fields[running]}", markup=False),
         console=where,
-        disable=not visible,
+        disable=not visible or not (where.is_terminal or where.is_jupyter),  # a log needs no bar
     )
     decoding = bar.add_task("images", visible=False, running="")
     training = bar.add_task("fits", total=None, visible=False, running="")

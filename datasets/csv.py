@@ -33,8 +33,7 @@ class Table(HandedInDataset):
 
     def read(self, root: Path) -> Images:
         """The path is looked up as it is, then in the data root; classes are sorted."""
-        path = Path(self.argument).expanduser()
-        path = path if path.is_file() else root / path
+        path = self.place(root)
         if not path.is_file():
             raise InputError(f"no file {self.argument!r}. {self.access}")
         return read_images(

@@ -23,10 +23,9 @@ class Folder(HandedInDataset):
         """The path is looked up as it is, then in the data root; classes are sorted by name."""
         if not self.argument:
             raise InputError("which folder? write folder:PATH")
-        given = Path(self.argument).expanduser()
-        folder = given if given.is_dir() else root / given
+        folder = self.place(root)
         if not folder.is_dir():
-            raise InputError(f"no folder {given.absolute()}. {self.access}")
+            raise InputError(f"no folder {Path(self.argument).absolute()}. {self.access}")
         return read_folder(folder, self.layout, self.similar)
 
 

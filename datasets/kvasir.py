@@ -71,8 +71,9 @@ DATASETS = (
         paper="Borgli et al. 2020, HyperKvasir, doi:10.1038/s41597-020-00622-y; split of Galdran "
         "et al. 2023, arXiv:2303.01099",
         licence="research and education; see https://datasets.simula.no/hyper-kvasir",
-        access="Run `data prepare kvasir` (about 4 GB), or put labeled-images/ of "
-        "hyper-kvasir-labeled-images.zip (https://datasets.simula.no/hyper-kvasir) into kvasir/.",
+        access="Put labeled-images/ of hyper-kvasir-labeled-images.zip "
+        "(https://datasets.simula.no/hyper-kvasir, about 4 GB) into kvasir/ in the data root, or "
+        "run `data prepare kvasir`.",
         archive=Archive(URL),
         known_counts=COUNTS,
     ),

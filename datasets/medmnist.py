@@ -1,4 +1,4 @@
-"""Any single-label 2-D MedMNIST set, from its npz file or through the medmnist package."""
+"""Any single-label 2-D MedMNIST set, from its npz file."""
 
 import zipfile
 from dataclasses import dataclass
@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.api import PART_NAMES, Dataset, Images, InputError, require
+from benchmark.api import PART_NAMES, Archive, Dataset, Images, InputError, require
 
+FILES = "https://zenodo.org/records/10519652/files"
 PARTS = ("train", "val", "test")
 ORGANS = "bladder femur-left femur-right heart kidney-left kidney-right liver lung-left lung-right "
 ORGANS += "pancreas spleen"
@@ -25,6 +26,12 @@ CLASSES = {
 @dataclass(frozen=True, kw_only=True)
 class MedMNIST(Dataset):
     """The argument is the set's name; ``NAME_224`` and the like are its larger versions."""
+
+    def __post_init__(self) -> None:
+        """The file of the set that the argument names."""
+        if self.argument:
+            archive = Archive(f"{FILES}/{self.argument}.npz", unpack=False)
+            object.__setattr__(self, "archive", archive)
 
     def read(self, root: Path) -> Images:
         """The official parts; classes without a known name are numbered."""
@@ -53,19 +60,11 @@ class MedMNIST(Dataset):
     def _find(self, root: Path) -> Path:
         name = self.argument
         require(name != "", "which set? write medmnist/NAME, such as medmnist/bloodmnist")
-        folders = (root / "medmnist", root, root / name, Path.home() / ".medmnist")
+        own = root / "medmnist"
+        folders = (own, own / name, root, root / name, Path.home() / ".medmnist")
         for file in [f / f"{name}.npz" for f in folders if (f / f"{name}.npz").is_file()]:
             return file
-        try:
-            import medmnist
-
-            base, _, size = name.partition("_")
-            download = getattr(medmnist, medmnist.INFO[base]["python_class"])
-            folders[0].mkdir(parents=True, exist_ok=True)
-            download(split="train", download=True, root=str(folders[0]), size=int(size or 28))
-        except (ImportError, KeyError, OSError, RuntimeError, ValueError) as error:
-            raise InputError(f"no {folders[0] / name}.npz ({error!r}). {self.access}") from error
-        return folders[0] / f"{name}.npz"
+        raise InputError(f"no {folders[0] / name}.npz. {self.access}")
 
 
 DATASETS = (
@@ -74,7 +73,7 @@ DATASETS = (
         summary="any single-label 2-D set of MedMNIST, such as medmnist/pneumoniamnist",
         paper="Yang et al. 2023, MedMNIST v2, doi:10.1038/s41597-022-01721-8",
         licence="CC BY 4.0 (DermaMNIST: CC BY-NC 4.0)",
-        access="Download NAME.npz from https://medmnist.com and put it into medmnist/ in the data "
-        "root, or install the package medmnist, which downloads it.",
+        access="Put NAME.npz from https://medmnist.com into medmnist/ in the data root, or run "
+        "`data prepare medmnist/NAME`.",
     ),
 )

@@ -114,6 +114,21 @@ def test_plugins_are_short(path):
     assert len(path.read_text().splitlines()) <= limit
 
 
+def test_only_the_command_line_names_flags():
+    """A library, a notebook and a service have none: messages say what, the command line how."""
+    for path in [*SOURCES, *PLUGINS]:
+        tree = ast.parse(path.read_text())
+        documents = {
+            ast.get_docstring(node, clean=False)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        }
+        for node in ast.walk(tree) if path.name != "cli.py" else ():
+            text = node.value if isinstance(node, ast.Constant) else None
+            if isinstance(text, str) and text not in documents and not text.startswith("#"):
+                assert not re.search(r"(?<![\w-])--[a-z]", text), (path, text)
+
+
 DECLARES = ("cli.py", "guard/matrix.py", "plan/presets.py")
 """Files whose data or help may name plug-ins: defaults, examples, the guard's matrix."""
 

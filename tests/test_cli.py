@@ -3,6 +3,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+import benchmark
 from benchmark.cli import main
 from benchmark.results import manifest
 from tests import trees
@@ -159,6 +162,29 @@ def test_a_dry_run_prints_the_plan_and_trains_nothing(tmp_path, capsys):
     assert not (tmp_path / "results").exists()
 
 
+def test_a_dry_run_needs_neither_weights_nor_network(tmp_path, capsys, monkeypatch):
+    def refuse(*_, **__):
+        pytest.fail("the network is asked")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    words = ["--datasets", "digits", "--methods", "cross-entropy", "--dry-run"]
+    network = [*words, "--preset", "quick[size=32,enlarge=true]", "--backbone", "resnet10t"]
+    for weights, name in (("imagenet", "imagenet:resnet10t.c3_in1k"), ("no.pt", "no.pt")):
+        assert run(tmp_path, *network, "--weights", weights) == 0
+        plan = capsys.readouterr().out
+        assert "3 to train" in plan
+        assert f"not checked: initial weights, whether they can be had and fit ({name})" in plan
+    assert run(tmp_path, *words) == 0
+    assert "not checked" not in capsys.readouterr().out  # of what needs no weights
+    assert run(tmp_path, "--datasets", "kvasir,medmnist/pathmnist", "--dry-run") == 2
+    said = capsys.readouterr().err
+    assert "data set kvasir: no HyperKvasir in" in said
+    assert "pathmnist.npz. Put NAME.npz from https://medmnist.com" in said
+    assert not (tmp_path / "data" / "medmnist").exists()
+
+
 def test_a_failed_fit_is_named_in_the_leaderboard_and_the_exit_code_is_1(tmp_path, capsys):
     words = ["--methods", "cross-entropy,dca[weight=1e38],focal"]
     assert run(tmp_path, *SMALL, *FAST, *words) == 1
@@ -298,8 +324,6 @@ def test_a_mistake_is_one_message_and_exit_code_2(words, message, tmp_path, monk
 def test_bad_images_and_labels_are_named(tmp_path, capsys):
     folder = tmp_path / "images"
     generator = np.random.default_rng(0)
-    from PIL import Image
-
     for name in ("cat", "dog"):
         (folder / name).mkdir(parents=True)
         for number in range(6):
@@ -313,6 +337,48 @@ def test_bad_images_and_labels_are_named(tmp_path, capsys):
         (folder / "dog" / f"{number}.png").unlink()
     assert run(tmp_path, *words) == 2
     assert "'dog' has 2" in capsys.readouterr().err
+
+
+def test_on_duplicates_is_a_flag_a_key_and_a_keyword(tmp_path, capsys):
+    folder = tmp_path / "cells"
+    generator = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (folder / name).mkdir(parents=True)
+        for number in range(6):
+            pixels = generator.integers(0, 255, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    shutil.copy(folder / "cat" / "0.png", folder / "cat" / "copy.png")
+    words = ["--datasets", f"digits,folder:{folder}", *FAST, "--dry-run", "--folds", "2"]
+    words += ["--methods", "cross-entropy"]
+
+    assert run(tmp_path, *words, "--on-duplicates", "drop") == 0
+    captured = capsys.readouterr()
+    assert "folder:cells[on_duplicates=drop] (quick" in captured.out
+    assert "1 images are dropped (on_duplicates=drop)" in captured.err
+    assert "note: digits has no on_duplicates: its images stay as published" in captured.err
+    assert run(tmp_path, *words, "--on-duplicates", "error") == 2
+    assert "on_duplicates=error refuses them" in capsys.readouterr().err
+    own = ["--datasets", f"folder:{folder}[on_duplicates=ignore]"]  # what is nearer counts
+    assert run(tmp_path, *words, *own, "--on-duplicates", "error") == 0
+    assert run(tmp_path, *words, "--on-duplicates", "group") == 0
+    assert "folder:cells (quick" in capsys.readouterr().out  # the default changes no name
+
+    config = tmp_path / "run.toml"
+    config.write_text('on-duplicates = "drop"\n')
+    assert run(tmp_path, *words, "--config", str(config)) == 0
+    assert "1 images are dropped" in capsys.readouterr().err
+
+    check = ["data", "check", f"folder:{folder}", "--on-duplicates"]
+    for how, said in (("drop", "1 images are dropped"), ("group", "share a group")):
+        assert main([*check, how]) == 0
+        assert said in capsys.readouterr().out
+    assert main([*check, "error"]) == 1
+    assert main([*check, "some"]) == 2
+
+    options = {"methods": "cross-entropy", "folds": 2, "device": "cpu", "results": tmp_path / "r"}
+    for how, message in (("error", "error refuses them"), ("some", "'some' is none of group, dr")):
+        with pytest.raises(benchmark.InputError, match=message):
+            benchmark.run(datasets=f"folder:{folder}", on_duplicates=how, **options)
 
 
 def test_a_config_file_has_the_same_keys_and_flags_win(tmp_path, capsys):

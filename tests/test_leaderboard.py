@@ -2,20 +2,26 @@
 
 import dataclasses
 import json
+import re
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from benchmark import leaderboard, metrics
 from benchmark.api import InputError
+from benchmark.cards import cards
+from benchmark.library import load_results
 from benchmark.plan import registry
 from benchmark.results import memo
-from benchmark.results.load import load
+from benchmark.results.load import STORE, load
 from benchmark.results.manifest import read
+from benchmark.results.store import Store
 from benchmark.running.execute import execute
 from benchmark.running.prepare import prepare
 from benchmark.running.request import Request
+from benchmark.statistics import SHARES
 
 DATA = "simulated[train=64,calibration=40,test=60],digits"
 
@@ -81,6 +87,46 @@ def test_other_options_make_other_tables(folder, options):
     made = leaderboard.regenerate(fresh, **options)
     for name, frame in frames(made).items():
         pd.testing.assert_frame_equal(frames(other)[name], frame, check_dtype=False)
+
+
+def test_the_class_shares_stand_beneath_the_methods_everywhere(folder):
+    results = load_results(folder)
+    assert SHARES not in {*results.ranks["method"], *results.pairs["method"]}
+    assert SHARES not in {*results.pairs["reference"], *results.scores["method"]}
+    values = results.intervals[results.intervals["method"] == SHARES]
+    assert set(values["metric"]) == set(results.intervals["metric"])
+    store = Store(folder / STORE)
+    for dataset, own in values.groupby("dataset"):
+        fits = {
+            e.origin.fold: e.fits[0] for e in read(folder).entries if e.origin.dataset == dataset
+        }
+        records = [store.fit(key) for key in fits.values()]
+        of_true_class = [
+            np.log((np.array(r.train_counts) + 1) / (sum(r.train_counts) + len(r.classes)))[labels]
+            for r in records
+            for labels in [r.test.labels]
+        ]
+        nll = own.set_index("metric").loc["nll", "value"]
+        assert nll == pytest.approx(-np.concatenate(of_true_class).mean())
+    table = pd.read_csv(folder / "leaderboard.csv")
+    for _, board in table.groupby("dataset"):
+        assert board["method"].tolist()[-1] == SHARES
+        assert board["rank"].isna().tolist() == [False] * 3 + [True]
+    page = (folder / "report.html").read_text()
+    assert page.count("<tfoot>") == page.count("</tfoot>") == 2
+    assert "3 methods" in page
+    text = (folder / "leaderboard.md").read_text()
+    assert len(re.findall(r"\| *– \| class-shares +\| +\| +– \|", text)) == 2
+    assert (folder / "leaderboard.tex").read_text().count(f"    -- & {SHARES} &") == 2
+    for shown in (text, page):
+        assert "It shows what can be had without looking at an image" in shown
+    for card in cards(results):
+        assert card.methods[-1] == SHARES
+        assert card.ranks.whole[-1] == "–"
+        assert 3 not in card.equal.union(*(column.best for column in card.metrics))
+        assert all(column.cells[-1] != "–" for column in card.metrics)
+    rows = json.loads(results.to_json())["values"]
+    assert sum(row["method"] == SHARES for row in rows) == len(values)
 
 
 def test_a_file_that_was_changed_or_removed_is_made_again(folder):

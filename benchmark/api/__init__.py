@@ -16,6 +16,7 @@ from benchmark.api.calibrator import (
     one_vs_rest,
 )
 from benchmark.api.dataset import (
+    ON_DUPLICATES,
     PART_NAMES,
     PARTS,
     Archive,
@@ -31,6 +32,7 @@ from benchmark.api.quantity import Cost, Metric, PerImage, PointValue, Quantity,
 from benchmark.api.temperature import inverse_temperature, standard_error
 
 __all__ = [
+    "ON_DUPLICATES",
     "ORIGIN",
     "PARTS",
     "PART_NAMES",

@@ -105,17 +105,19 @@ def _check_pixels(pixels: npt.NDArray[Any]) -> None:
 
 @dataclass(frozen=True)
 class Archive:
-    """A public archive that ``data prepare`` downloads and unpacks.
+    """A public archive that ``data prepare`` downloads into the data set's folder.
 
     Attributes:
         url: where it is.
         bytes: its size, if the publisher states one.
         sha256: its checksum, if the publisher states one.
+        unpack: whether it is a zip archive to unpack and delete; else it stays as it is.
     """
 
     url: str
     bytes: int | None = None
     sha256: str | None = None
+    unpack: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,12 +155,15 @@ class Dataset:
 
     @abstractmethod
     def read(self, root: Path) -> Images:
-        """Read the list of images under the data root, without decoding them.
+        """Read the list of images under the data root, without decoding or downloading them.
 
         Raises:
             InputError: the data are missing (naming what to get, where, and where to put it) or
                 not as expected.
         """
+
+
+ON_DUPLICATES = ("group", "drop", "error", "ignore")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,14 +185,19 @@ class HandedInDataset(Dataset):
 
     def __post_init__(self) -> None:
         """Check what can be checked at once."""
-        known = ("group", "drop", "error", "ignore")
-        if self.on_duplicates not in known:
-            raise InputError(f"on_duplicates={self.on_duplicates}: none of {', '.join(known)}")
+        if self.on_duplicates not in ON_DUPLICATES:
+            choices = ", ".join(ON_DUPLICATES)
+            raise InputError(f"on_duplicates={self.on_duplicates}: none of {choices}")
 
     @property
     def seed_name(self) -> str | None:
         """The name, if it was given."""
         return self.name if self.named else None
+
+    def place(self, root: Path) -> Path:
+        """Where the argument leads: as it stands if something is there, else in the data root."""
+        given = Path(self.argument).expanduser()
+        return given if given.exists() else root / given
 
     def short(self, argument: str) -> str:
         """What a path is called, however it is typed."""

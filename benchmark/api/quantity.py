@@ -154,6 +154,8 @@ class Cost(Quantity):
         members: how those of the networks combine: their ``sum``, the ``largest``, their
             ``mean``, or as speeds of networks that work ``in turn``.
         ratio: whether a ratio to the reference method is worth a place beside it.
+        timed: what runs while a clock is read; other programs make it slower. None for a count or
+            an amount, and where nothing tells whether they did.
         measure: of a plug-in: takes the trained network, the batches and the indices of the test
             images, and gives the value. The engine measures its own.
     """
@@ -161,6 +163,7 @@ class Cost(Quantity):
     members: Literal["sum", "largest", "mean", "in turn"]
     direction: Direction | None = "lower"
     ratio: bool = False
+    timed: Literal["training", "prediction"] | None = None
     measure: Callable[[Any, Any, Any], float] | None = None
 
     def combine(self, values: list[float]) -> float:

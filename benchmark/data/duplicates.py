@@ -112,7 +112,7 @@ def identical(
 def treat(
     images: Images, how: str, cache: Path | None = None, progress: Advance | None = None
 ) -> Images:
-    """Images with what is to be done with identical ones, and notes on it.
+    """Images with what is to be done with identical ones done, and notes on it.
 
     Args:
         images: as they were read.
@@ -125,7 +125,12 @@ def treat(
     Raises:
         InputError: there are identical images, and how is ``error``; or files cannot be read.
     """
-    found = identical(images, cache, progress)
+    return treated(identical(images, cache, progress), how)
+
+
+def treated(found: Duplicates, how: str) -> Images:
+    """As :func:`treat`, of identical images that are known."""
+    images = found.images
     if not found.sets:
         return dataclasses.replace(images, notes=(*images.notes, "no two images are identical"))
     notes = found.notes()

@@ -1,4 +1,4 @@
-"""Downloads and unpacks a public data set, and checks what lies in the data root."""
+"""Downloads a public data set, unpacks it, and checks what lies in the data root."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _NETWORK_ERRORS = (
     ssl.SSLError,
 )
 _CHUNK_BYTES = 2**20
-_TIMEOUT_SECONDS = 60
+_TIMEOUT_SECONDS = 15
 _ATTEMPTS = 5
 _FREE_BYTES = 2**30
 _SHOWN = 50
@@ -120,9 +120,11 @@ def check(
         if not wrong:
             same = duplicates.identical(images)
             notes += same.notes(_SHOWN) or ["no two images are identical"]
-            how = getattr(dataset, "on_duplicates", "ignore")
+            how = getattr(dataset, "on_duplicates", None)
             if same.sets and how == "error":
                 problems.append("there are identical images, which on_duplicates=error refuses")
+            elif same.sets and how is not None:
+                notes.append(duplicates.treated(same, how).notes[-1])
             if near is not None:
                 notes += duplicates.without(near, same).notes(_SHOWN)
     published = bool(dataset.known_counts)
@@ -152,22 +154,28 @@ def prepare(dataset: Dataset, root: Path, progress: Advance | None = None) -> Ch
     try:
         folder.mkdir(parents=True, exist_ok=True)
         download(dataset.archive, file, progress)
-        unpack(file, folder, progress)
+        if dataset.archive.unpack:
+            unpack(file, folder, progress)
+    except InputError as error:
+        raise InputError(f"{error}. Or bring it by hand: {dataset.access}") from error
     except OSError as error:
         raise InputError(
             f"cannot write to {folder} ({error.strerror or error}): what is there is kept, "
             "put that right and run again"
         ) from error
     report = check(dataset, root, decode=False)
-    require(report.complete, f"{report}\n{file} was unpacked, but is not as published")
-    file.unlink()
+    done = "unpacked" if dataset.archive.unpack else "downloaded"
+    require(report.complete, f"{report}\n{file} was {done}, but is not as published")
+    if dataset.archive.unpack:
+        file.unlink()
     return report
 
 
 def download(archive: Archive, file: Path, progress: Advance | None = None) -> None:
     """Fetch an archive into a file, going on where an earlier attempt broke off.
 
-    The bytes gather in ``FILE.part``; the name changes when size and checksum are right.
+    A connection that breaks off is tried again; a server that never answered is not. The bytes
+    gather in ``FILE.part``; the name changes when size and checksum are right.
 
     Raises:
         InputError: it could not be had, or is not what its publisher describes.
@@ -176,25 +184,27 @@ def download(archive: Archive, file: Path, progress: Advance | None = None) -> N
         return
     require(archive.url.startswith(("https://", "http://")), f"{archive.url} is no web address")
     part = file.with_name(file.name + ".part")
-    failures = 0
+    failures, answered = 0, False
     while True:
         before = part.stat().st_size if part.exists() else 0
         try:
             complete, problem = _transfer(archive, part, progress), "the connection broke off"
+            answered = True
         except urllib.error.HTTPError as error:
             if error.code < 500:
                 raise InputError(f"{archive.url} answers {error.code} {error.reason}") from error
-            complete, problem = False, f"{error.code} {error.reason}"
+            complete, problem, answered = False, f"{error.code} {error.reason}", True
         except _NETWORK_ERRORS as error:
             complete, problem = False, str(getattr(error, "reason", error))
         if complete:
             break
         done = part.stat().st_size if part.exists() else 0
         failures = 1 if done > before else failures + 1
+        answered = answered or done > before
         require(
-            failures < _ATTEMPTS,
-            f"{archive.url} could not be downloaded ({problem}): {done} bytes are kept, run again "
-            "to go on from there",
+            answered and failures < _ATTEMPTS,
+            f"{archive.url} could not be downloaded ({problem}): "
+            + (f"{done} bytes are kept, run again to go on from there" if done else "run again"),
         )
         time.sleep(min(2.0**failures / 4, 10))
     _verify(archive, part)
@@ -225,9 +235,12 @@ def unpack(file: Path, folder: Path, progress: Advance | None = None) -> None:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     _within(folder, target)
                     temporary = target.with_name(target.name + ".part")
-                    with archive.open(entry) as source, temporary.open("wb") as sink:
-                        shutil.copyfileobj(source, sink, _CHUNK_BYTES)
-                    temporary.replace(target)
+                    try:
+                        with archive.open(entry) as source, temporary.open("wb") as sink:
+                            shutil.copyfileobj(source, sink, _CHUNK_BYTES)
+                        temporary.replace(target)
+                    finally:
+                        temporary.unlink(missing_ok=True)
                 done += entry.file_size
                 if progress is not None:
                     progress(done, total)

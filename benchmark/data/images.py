@@ -165,8 +165,8 @@ def file_hashes(
 
     found = dict(in_threads(examine, paths, progress))
     problems = [entry for entry in found.values() if isinstance(entry, InputError)]
-    if problems:
-        raise decode.all_of(problems)
+    if problems:  # others may be cut off behind their headers
+        raise decode.all_of(unreadable(tuple(paths)) or problems)
     if memo is not None and found != known:
         try:
             with _part(memo) as file:

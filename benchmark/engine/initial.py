@@ -10,6 +10,8 @@ from __future__ import annotations
 import copy
 import os
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from itertools import takewhile
@@ -22,6 +24,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from benchmark.api import InputError, require
+
+_HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+_ANSWER_SECONDS = 5
 
 
 class Initialisation(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -152,6 +157,42 @@ def load(model: Any, file: Path) -> None:
         if problem:
             raise InputError(f"the weights in {file} do not fit the backbone: {problem}")
     model.load_state_dict({name: named[name] for name in needed}, strict=False)
+
+
+def check_source(name: str) -> None:
+    """Refuse at once where pretrained weights are not here and their server does not answer.
+
+    The libraries that fetch them would try for a minute.
+
+    Args:
+        name: of a timm model.
+
+    Raises:
+        InputError: naming what is missing, and where it is.
+    """
+    import timm
+    from huggingface_hub import constants, hf_hub_url, try_to_load_from_cache
+
+    config = timm.get_pretrained_cfg(name)
+    if config is None or not config.hf_hub_id or constants.HF_HUB_OFFLINE:
+        return
+    source, _, revision = config.hf_hub_id.partition("@")
+    names = [config.hf_hub_filename] if config.hf_hub_filename else list(_HUB_FILES)
+    if any(
+        isinstance(try_to_load_from_cache(source, file, revision=revision or None), str)
+        for file in names
+    ):
+        return
+    try:
+        urllib.request.urlopen(constants.ENDPOINT, timeout=_ANSWER_SECONDS).close()
+    except urllib.error.HTTPError:
+        return  # it is there
+    except OSError as error:
+        raise InputError(
+            f"the ImageNet weights of {name} are not on this machine, and {constants.ENDPOINT} "
+            f"does not answer ({getattr(error, 'reason', error)}): get "
+            f"{hf_hub_url(source, names[0])} elsewhere and give the file as weights, or take none"
+        ) from error
 
 
 def _shared_prefix(names: list[str]) -> str:

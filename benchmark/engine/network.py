@@ -18,7 +18,7 @@ from torch.nn import functional
 from torch.nn.modules.dropout import _DropoutNd
 
 from benchmark.api import InputError, Recipe, require
-from benchmark.engine.initial import Initialisation, first_line, load
+from benchmark.engine.initial import Initialisation, check_source, first_line, load
 from benchmark.plan.presets import SMALL
 from benchmark.plan.seeding import derive
 
@@ -245,6 +245,8 @@ def _timm(name: str, weights: str, file: Path | None, classes: int, size: int) -
     config = timm.get_pretrained_cfg(name)
     if config is not None and config.fixed_input_size:
         options["img_size"] = size
+    if weights.startswith("imagenet"):
+        check_source(name)
     try:
         model: Any = timm.create_model(name, pretrained=weights.startswith("imagenet"), **options)
     except Exception as error:  # each architecture has its own reasons

@@ -5,14 +5,102 @@ And the parts of one method apart: what calibrates must not be what is measured.
 
 from __future__ import annotations
 
+import dataclasses
+import posixpath
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from benchmark.api import InputError, Predictions, StrArray
+from benchmark.api import InputError, IntArray, Predictions, StrArray
+from benchmark.api.handed.names import plain
 from benchmark.evaluation.check import Checked
+
+
+def in_one_order(methods: Mapping[str, Checked]) -> dict[str, Checked]:
+    """Methods whose columns are in the order of the first that names its classes.
+
+    Only where all name the same ones; else they stay as they are.
+    """
+    numbers = tuple(map(str, range(next(iter(methods.values())).test.log_probs.shape[1])))
+    named = [m.test.classes for m in methods.values() if m.test.classes not in ((), numbers)]
+    wanted = named[0] if named else numbers
+
+    def ordered(p: Predictions, order: IntArray) -> Predictions:
+        return dataclasses.replace(
+            p,
+            log_probs=p.log_probs[:, order],
+            labels=np.argsort(order)[p.labels],
+            classes=wanted,
+            posterior=None if p.posterior is None else p.posterior[:, order],
+        )
+
+    result = {}
+    for name, method in methods.items():
+        own = method.test.classes or numbers
+        if own != wanted and sorted(own) == sorted(wanted):
+            order = np.array([own.index(c) for c in wanted])
+            other = method.calibration
+            method = dataclasses.replace(
+                method,
+                test=ordered(method.test, order),
+                calibration=None if other is None else ordered(other, order),
+                said=(*method.said, "columns brought into the order of the other files' classes"),
+            )
+        result[name] = method
+    return result
+
+
+def in_one_spelling(methods: Mapping[str, Checked]) -> dict[str, Checked]:
+    """Methods whose images are called as by the first one that names them.
+
+    Files are named with more or fewer folders before them, with backslashes, in another case or
+    without their ending. Images are the same if one name ends with the other, and each fits one.
+    """
+    named = {name: m for name, m in methods.items() if len(m.test.ids)}
+    result = dict(methods)
+    for name, method in list(named.items())[1:]:
+        first = next(iter(named.values())).test.ids.tolist()
+        known, how = _matched(method.test.ids.tolist(), first)
+        if how:
+            result[name] = dataclasses.replace(
+                method,
+                test=_renamed(method.test, known),
+                calibration=method.calibration and _renamed(method.calibration, known),
+                said=(*method.said, f"images matched to those of the first file by {how}"),
+            )
+    return result
+
+
+def _renamed(p: Predictions, names: Mapping[str, str]) -> Predictions:
+    return dataclasses.replace(p, ids=np.array([names.get(i, i) for i in p.ids.tolist()]))
+
+
+def _matched(names: Sequence[str], first: Sequence[str]) -> tuple[dict[str, str], str]:
+    """What the first calls each image, and how that was found; empty where it need or can not."""
+    if {*names} == {*first} or len(names) != len(first):
+        return {}, ""
+    for spelt, spell in {"path": _slashed, "name, whatever its case and ending": _bare}.items():
+        own, theirs = ([spell(n).split("/") for n in some] for some in (names, first))
+        shared = min(len(parts) for parts in own + theirs)
+        for depth in range(shared, 0, -1):  # the last folders of it, and the file
+            index = {tuple(parts[-depth:]): i for i, parts in enumerate(theirs)}
+            places = [index.get(tuple(parts[-depth:])) for parts in own]
+            if len(index) == len(theirs) and None not in places and len({*places}) == len(places):
+                found = [i for i in places if i is not None]
+                pairs = [(one, theirs[i]) for one, i in zip(own, found)]
+                if all(one[-len(two) :] == two or two[-len(one) :] == one for one, two in pairs):
+                    return {name: first[i] for name, i in zip(names, found)}, spelt
+    return {}, ""
+
+
+def _slashed(name: str) -> str:
+    return posixpath.normpath(name.replace("\\", "/"))
+
+
+def _bare(name: str) -> str:
+    return "/".join(map(plain, posixpath.splitext(_slashed(name))[0].split("/")))
 
 
 def same_classes(methods: Sequence[Checked]) -> tuple[str, ...]:
@@ -26,8 +114,8 @@ def same_classes(methods: Sequence[Checked]) -> tuple[str, ...]:
     for other in named[1:]:
         if other.test.classes != named[0].test.classes:
             raise InputError(
-                f"{named[0].where} and {other.where} name their classes differently, or in "
-                "another order"
+                f"{named[0].where} and {other.where} name their classes differently: "
+                f"{', '.join(named[0].test.classes)} and {', '.join(other.test.classes)}"
             )
     return named[0].test.classes if named else numbers
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from benchmark.api import Floats, InputError, IntArray, Predictions, StrArray
+from benchmark.api.handed.names import is_missing, plain
 from benchmark.evaluation.probabilities import (
     TOLERANCE,
     percent,
@@ -248,6 +250,13 @@ def _labels(
             if not numbers_alone and set(labels.tolist()) <= set(index):
                 said.append(f"{name}: matched to classes by name")
                 return np.array([index[label] for label in labels.tolist()])
+        for naming in given.namings:  # none is matched as it is written
+            index = {plain(c): i for i, c in enumerate(naming)}
+            spoken = {label: plain(label) for label in {*labels.tolist()}}
+            apart = len(index) == len(naming) and len({*spoken.values()}) == len(spoken)
+            if apart and {*spoken.values()} <= {*index} and None in map(_number, naming):
+                said.append(f"{name}: matched to classes by name, whatever its case and spaces")
+                return np.array([index[spoken[label]] for label in labels.tolist()])
         labels = _label_numbers(given, labels)
     if labels.dtype.kind not in "biuf":
         raise InputError(f"{name} holds {labels.dtype}, not whole numbers")
@@ -287,6 +296,9 @@ def _labels(
     return places
 
 
+_CLASS_NUMBER = re.compile(r"(?:class|cls|label|category)[ _.:\-]*(\d+)", re.IGNORECASE)
+
+
 def _number(text: str) -> float | None:
     if text.lower() in ("true", "false"):
         return float(text.lower() == "true")
@@ -322,6 +334,9 @@ def _agrees(
         np.add.at(pairs, (numbers, predicted), 1)
         best = pairs[linear_sum_assignment(pairs, maximize=True)].sum() / len(numbers)
         shares["the names in another order"] = float(best)
+    elif matched is None and given.namings and width == len(given.namings[0]) > numbers.max():
+        order = np.argsort(np.array(given.namings[0]), kind="stable")  # of its place, the column
+        shares["the names in alphabetical order"] = float((order[numbers] == predicted).mean())
     [first, *others] = shares.items()
     for what, share in others:
         if share > first[1] + 1e-9:
@@ -338,6 +353,12 @@ def _label_numbers(given: PartColumns, labels: StrArray) -> npt.NDArray[Any]:
     numbers = [_number(label) for label in labels.tolist()]
     if None not in numbers:
         return np.array(numbers, dtype=np.float64)
+    for row, label in enumerate(labels.tolist()):
+        if is_missing(label):
+            raise InputError(f"{name}: {label!r} in {given.place(row)} is no class: leave it out")
+    worded = [_CLASS_NUMBER.fullmatch(label) for label in labels.tolist()]
+    if all(worded):
+        return np.array([match[1] for match in worded if match], dtype=np.float64)
     known = {c for naming in given.namings for c in naming}
     classes = given.namings[0] if given.namings else ()
     nor = f", nor one of the classes {', '.join(classes)}" if classes else ""

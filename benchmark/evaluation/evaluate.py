@@ -29,7 +29,13 @@ from benchmark.api import (
     calibrate as fit_and_apply,
 )
 from benchmark.evaluation import sources
-from benchmark.evaluation.agree import apart, by_position, same_classes, same_images
+from benchmark.evaluation.agree import (
+    apart,
+    by_position,
+    in_one_spelling,
+    same_classes,
+    same_images,
+)
 from benchmark.evaluation.check import Checked
 from benchmark.measures.declared import metrics as declared
 
@@ -53,7 +59,8 @@ class Evaluation:
         against: the method that the others are compared with.
         alpha: one minus the confidence of the intervals.
         scores: the metrics alone, one row for each method and metric.
-        intervals: one row for each method and metric: ``value``, ``low``, ``high``, noise floor
+        intervals: one row for each method and metric, and at the end, where there is a calibration
+            part, those of its class shares: ``value``, ``low``, ``high``, noise floor
             (``floor_mean``, ``floor_high``), ``p_calibrated``, ``inside_floor`` (0 or 1) and more.
         pairs: one row for each metric, method and reference (``against``, and the best method of
             the metric): ``difference`` with its interval, effect size and p-values.
@@ -137,7 +144,7 @@ def evaluate(
     if not name.strip():
         raise InputError("the name of the data set is empty: name it")
     chosen = [] if calibrate is None else _calibrators(calibrate)
-    methods = _methods(
+    given = _methods(
         predictions,
         {"probs": probs, "logits": logits, "log_probs": log_probs},
         labels=labels,
@@ -146,6 +153,7 @@ def evaluate(
         classes=classes,
         calibration=calibration,
     )
+    methods = in_one_spelling(given)
     measured, definitions, fitted = _predictions(methods, chosen, name)
     understood = _understood(methods.values(), chosen, measured, fitted)
     names = tuple(p.origin.method for p in measured)
@@ -161,8 +169,10 @@ def evaluate(
                 "file holds"
             )
     folder = None if out is None else _folder(out)
-    tables = stats.summarise(measured, metrics, against, alpha)
-    understood += _no_interval(tables.values)
+    stats.check(metrics, alpha)
+    rows = stats.tabulate(measured, metrics, against, alpha)
+    rows = _with_calibration_part(rows, list(methods.values()), measured, metrics, alpha)
+    tables = stats.gather([rows], metrics, alpha)
     if folder is not None:
         from benchmark import report  # nothing of it is needed for the numbers
         from benchmark.report.curves import of_methods
@@ -329,6 +339,8 @@ def _calibrated(
     parameters: dict[str, float] = {}
     notes: dict[str, None] = {}
     for fold, rows, fitted_on in _by_fold(method):
+        if not fitted_on.any():
+            raise InputError(f"{method.where}: no image of the calibration part is of fold {fold}")
         result[rows], fitted = fit_and_apply(
             calibrator, other.log_probs[fitted_on], other.labels[fitted_on], test.log_probs[rows]
         )
@@ -347,8 +359,6 @@ def _by_fold(method: Checked) -> Iterator[tuple[str, BoolArray, BoolArray]]:
         yield "", np.ones(len(method.test), bool), np.ones(len(method.calibration), bool)
         return
     for fold in dict.fromkeys(here.tolist()):
-        if not (there == fold).any():
-            raise InputError(f"{method.where}: no image of the calibration part is of fold {fold}")
         yield fold, here == fold, there == fold
 
 
@@ -387,15 +397,36 @@ def _check_calibration(method: Checked) -> None:
         )
 
 
-def _no_interval(values: pd.DataFrame) -> list[str]:
-    """Which values have no interval."""
-    infinite = ~np.isfinite(values["value"])
-    lacking = values[values["low"].isna() & ~infinite]
-    return [
-        f"{method}: no interval for {', '.join(declared()[m].short for m in own['metric'])}: too "
-        "few images (of a class) for one that could be trusted, or none is known"
-        for method, own in lacking.groupby("method", sort=False)
+def _with_calibration_part(
+    block: stats.BlockTables,
+    methods: Sequence[Checked],
+    measured: Sequence[Predictions],
+    metrics: Sequence[str] | None,
+    alpha: float,
+) -> stats.BlockTables:
+    """The rows with the calibration part's class shares, and whether the parts are alike."""
+    first = measured[0]
+    labels = [m.calibration.labels for m in methods if m.calibration is not None]
+    if not labels:
+        return block
+
+    def only(p: Predictions, rows: BoolArray, fold: str) -> Predictions:
+        origin = dataclasses.replace(first.origin, fold=fold or FOLD)
+        groups = None if p.groups is None else p.groups[rows]
+        return Predictions(
+            log_probs=p.log_probs[rows], labels=p.labels[rows], groups=groups, origin=origin
+        )
+
+    pairs = [
+        (only(method.calibration, there, fold), only(method.test, here, fold))
+        for method in methods
+        if method.calibration is not None
+        for fold, here, there in _by_fold(method)
+        if there.any()
     ]
+    counts = np.bincount(labels[0], minlength=first.log_probs.shape[1]).tolist()
+    block = stats.with_shares(block, measured, {first.origin.replicate: counts}, metrics, alpha)
+    return dataclasses.replace(block, notes=[*block.notes, *stats.unlike(pairs, alpha)])
 
 
 # --- the report ------------------------------------------------------------------------------

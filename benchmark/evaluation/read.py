@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 import re
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -59,9 +60,13 @@ class Columns:
         """What stands there, which does not count as read; bytes as the text that they are."""
         values = self.load(name)
         try:
-            return np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
+            values = np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
         except UnicodeDecodeError:
             raise InputError(f"{name} holds bytes that are no text in UTF-8") from None
+        if values.dtype.kind == "U" and not all(map(str.isascii, values.ravel().tolist())):
+            flat = [unicodedata.normalize("NFC", text) for text in values.ravel().tolist()]
+            return np.array(flat).reshape(values.shape)
+        return values
 
     @property
     def unread(self) -> tuple[str, ...]:
@@ -120,6 +125,7 @@ _DECIMAL_COMMA = re.compile(r"[+-]?\d*,?\d+([eE][+-]?\d+)?")
 
 def _table(path: Path) -> Columns:
     text, form = _decoded(path.read_bytes())
+    text = unicodedata.normalize("NFC", text)  # macOS writes accents apart from letters
     separator, header, rows, lines = _separated(text)
     if not rows:
         raise InputError("the table is empty: no row below the header")

@@ -14,6 +14,7 @@ import pandas as pd
 from benchmark.evaluation.evaluate import Evaluation
 from benchmark.measures.declared import metrics, ranked
 from benchmark.report.words import (
+    CLASS_SHARES,
     FEW_ERRORS,
     FOOTNOTES,
     INSIDE_FLOOR,
@@ -40,7 +41,7 @@ def as_json(result: Evaluation) -> str:
     """All numbers for programs; null where there is none, ``"Infinity"`` for an infinite loss."""
     best = _best(result)
     ranks = {row["method"]: row for row in _rows(result.ranks)}
-    of: dict[str, dict[str, Any]] = {method: {} for method in result.methods}
+    of: dict[str, dict[str, Any]] = {method: {} for method in (*result.methods, *_unranked(result))}
     for row in _rows(result.intervals):
         of[row["method"]][row["metric"]] = {key: row[key] for key in VALUE_KEYS}
     for row in _rows(result.pairs):
@@ -67,11 +68,17 @@ def as_json(result: Evaluation) -> str:
             }
             for name in result.methods
         ],
+        "unranked": [{"method": name, "metrics": of[name]} for name in _unranked(result)],
         "notes": list(result.notes),
         "understood": list(result.understood),
         "report": None if result.report is None else str(result.report),
     }
     return json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False)
+
+
+def _unranked(result: Evaluation) -> list[str]:
+    """What is shown with the methods for comparison, without being one."""
+    return [m for m in result.intervals["method"].unique() if m not in result.methods]
 
 
 def _best(result: Evaluation) -> dict[str, str]:
@@ -111,13 +118,14 @@ def as_table(result: Evaluation, width: int | None = None) -> str:
     from rich.console import Console
     from rich.table import Table
 
-    several = len(result.methods) > 1
+    shown = (*result.methods, *_unranked(result))
+    several, compared = len(shown) > 1, len(result.methods) > 1
     best = _best(result)
     values = {(row["metric"], row["method"]): row for row in _rows(result.intervals)}
     pairs = {(row["metric"], row["method"], row["reference"]): row for row in _rows(result.pairs)}
     covered, point = (f"{100 * share:.4g} %" for share in (1 - result.alpha, 1 - result.alpha / 2))
     heads = ["value", f"{covered} interval", f"noise floor\nmean, {point}", "p\ncalibrated"]
-    if several:
+    if compared:
         heads += [f"difference to\n{result.against}", "p\n(Holm)"]
         heads += ["difference to\nthe best", "p\n(Holm)"]
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
@@ -126,15 +134,16 @@ def as_table(result: Evaluation, width: int | None = None) -> str:
         table.add_column(head, justify="right", overflow="fold")
     signs: set[str] = set()
     for metric in (name for name in metrics() if (name, result.methods[0]) in values):
-        rows = [(method, values[metric, method]) for method in result.methods]
+        rows = [(method, values[metric, method]) for method in shown]
         scale = quantity(metric).scale
-        digits = sensible_digits([(row["high"] - row["low"]) / 2 * scale for _, row in rows], 3)
+        widths = [(row["high"] - row["low"]) / 2 for m, row in rows if m in result.methods]
+        digits = sensible_digits([width * scale for width in widths], 3)
         if several:
             table.add_row(column_head(metric), style="bold")
         for method, row in rows:
             cells = _value(row, scale, digits)
             signs |= set(cells[0])
-            if several:
+            if compared:
                 cells += _difference(pairs.get((metric, method, result.against)), scale, digits)
                 if best.get(metric) == result.against:  # those intervals hold one by one
                     cells += ["it is the best" if method == result.against else "", ""]
@@ -142,11 +151,12 @@ def as_table(result: Evaluation, width: int | None = None) -> str:
                     pair = pairs.get((metric, method, best.get(metric, "")))
                     cells += _difference(pair, scale, digits)
             head = f"  {method}" if several else column_head(metric)
-            table.add_row(head, *cells, end_section=several and method == result.methods[-1])
+            table.add_row(head, *cells, end_section=several and method == shown[-1])
     text = io.StringIO()
     console = Console(file=text, width=width, markup=False, emoji=False, highlight=False)
     console.print(table, end="\n\n")
     said = [f"{sign} {meaning}" for sign, meaning in FOOTNOTES if sign in signs]
+    said += [CLASS_SHARES] * (len(shown) > len(result.methods))
     for sentence in (f"{result.images:,} test images.", *said, *result.notes, *result.understood):
         console.print(sentence)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.api import InputError, Predictions
+from benchmark.evaluation.agree import in_one_order
 from benchmark.evaluation.check import Checked, check
 from benchmark.evaluation.read import Columns, read
 from benchmark.evaluation.understand import understand
@@ -31,27 +32,35 @@ def from_files(paths: Sequence[Path]) -> dict[str, Checked]:
         if count > 1:
             raise InputError(f"{path} is given {count} times: give each file once")
     stems = Counter(path.stem for path in paths)
-    return _joined_folds(
-        {p.stem if stems[p.stem] == 1 else p.as_posix(): from_file(p) for p in paths}
-    )
+    methods = {p.stem if stems[p.stem] == 1 else p.as_posix(): from_file(p) for p in paths}
+    return _joined_folds(in_one_order(methods))
 
 
-_FOLD = re.compile(r"[_.\- ]*(?:fold|cv)[_.\- ]*\d+", re.IGNORECASE)
+_FOLD = re.compile(r"[_.\- ]*(?:fold|cv|split)[_.\- ]*\d+(?:[_.\- ]*of[_.\- ]*\d+)?", re.IGNORECASE)
 
 
 def _joined_folds(methods: dict[str, Checked]) -> dict[str, Checked]:
     """Files whose names differ in the number of a fold, and that share no image, are one method."""
     members: dict[str, list[str]] = {}
     for name in methods:
-        members.setdefault(_FOLD.sub("", name, count=1) or "folds", []).append(name)
+        members.setdefault(_without_fold(name), []).append(name)
     joined: dict[str, Checked] = {}
+    stems = Counter(Path(name).stem for name in members if "/" in name)
     for name, own in members.items():
         parts = [methods[one] for one in own]
+        if "/" in name and stems[stem := Path(name).stem] == 1 and stem not in members:
+            name = stem
         if len(parts) > 1 and _share_nothing(parts):
             joined[name] = _joined(parts, own)
         else:
             joined |= dict(zip(own, parts))
     return joined
+
+
+def _without_fold(name: str) -> str:
+    """A name without the number of its fold."""
+    rest = _FOLD.sub("", name, count=1)
+    return name if rest == name else rest.replace("//", "/").strip("_.- ") or "folds"
 
 
 def _share_nothing(parts: Sequence[Checked]) -> bool:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmark.api import PART_NAMES, Floats, InputError, IntArray, StrArray
+from benchmark.api.handed.names import is_missing, is_owner, part_of, parts_in
 from benchmark.evaluation.probabilities import percent, sums_to_one
 from benchmark.evaluation.read import Column, Columns
 
@@ -54,12 +55,18 @@ PREFIXES["test"] += ("",)
 
 _PROBS = r"(?:p|prob|probs|proba|probability|probabilities)"
 _START = {
-    kind: re.compile(rf"^{start}(?:[ _.:\-]+|(?=\d)|$)", re.IGNORECASE)
+    kind: re.compile(rf"^{start}(?:[ _.:\-]+?(?=-\d+$)|[ _.:\-]+|(?=\d)|$)", re.IGNORECASE)
     for kind, start in (("log_probs", f"log_?{_PROBS}"), ("logits", "logits?"), ("probs", _PROBS))
 }
 """What the columns of a table start with, before a number or a sign between words."""
 
-POSITIVE = {"", "1", "pos", "positive", "true"}
+_END = {
+    kind: re.compile(rf"(?:^|[ _.:\-]+){end}$", re.IGNORECASE)
+    for kind, end in (("log_probs", f"log_?{_PROBS}"), ("logits", "logits?"), ("probs", _PROBS))
+}
+"""What they may end with instead."""
+
+POSITIVE = {"", "1", "pos", "positive", "true", "y"}
 """What a single column of probabilities may be of, beside the name of a class."""
 
 NO_CLASS = re.compile(
@@ -158,13 +165,17 @@ def _one(names: Sequence[str], spellings: Iterable[str], prefixes: Iterable[str]
 
 def _others(columns: Columns, prefixes: Sequence[str] = ("",)) -> dict[str, str]:
     """The names of labels, ids, groups and folds, of those that are there."""
-    found = {}
+    found: dict[str, str] = {}
     for what, spellings in OTHERS.items():
         name = _one(columns.names, spellings, prefixes)
         for other in [] if name else _present(columns.names, ELSE[what], prefixes):
             if what != "ids" or _names_images(columns.peek(other)):
                 name = other
                 break
+        if what == "groups" and not name and columns.lines is not None:
+            owners = [n for n in columns.names if is_owner(n) and n not in found.values()]
+            owners = [n for n in owners if not any(map(is_missing, columns.peek(n).tolist()))]
+            name = owners[0] if len(owners) == 1 else ""
         if name:
             found[what] = name
     return found
@@ -280,7 +291,7 @@ def _both(kind: str, values: Column) -> Column:
     """Scores of both classes, from those of the second."""
     values = values if values.dtype.kind == "f" else values.astype(np.float64)
     if kind == "probs":
-        other = 1 - values
+        other = (100 if values.min() >= 0 and 50 < values.max() <= 100 else 1) - values  # percent
     elif kind == "logits":
         other = np.zeros_like(values)
     else:
@@ -297,7 +308,7 @@ def _table(columns: Columns) -> Understood:
     assert lines is not None
     listed = ", ".join(map(repr, header))
     special = _others(columns)
-    if part_column := _one(header, PART):
+    if part_column := _one(header, PART) or _of_parts(columns, special.values()):
         special["part"] = part_column
     if "labels" not in special:
         raise InputError(
@@ -318,9 +329,11 @@ def _table(columns: Columns) -> Understood:
     values = np.stack([_numbers(columns[name], name, lines) for name in chosen], 1)
     said = [f"{len(chosen)} columns of {kind}: {_joined(chosen)}", *columns.form]
     if len(chosen) == 1:
-        values, namings = _binary_column(kind, chosen[0], values[:, 0], namings[0][0], labels)
-        chosen = (f"1 - {chosen[0]}", chosen[0])
-        said[0] = f"{chosen[1]} is of the class {namings[0][1]}, the rest of {namings[0][0]}"
+        [column], name = chosen, namings[0][0]
+        values, namings = _binary_column(kind, column, values[:, 0], name, labels)
+        chosen = (f"1 - {column}", column)[:: -1 if name == "0" else 1]
+        own = chosen.index(column)
+        said[0] = f"{column} is of the class {namings[0][own]}, the rest of {namings[0][1 - own]}"
     unclear = _unclear(labels, namings, doubtful)
     parts = np.full(len(lines), "test")
     if "part" in texts:
@@ -371,7 +384,8 @@ def _score_columns(rest: Sequence[str], columns: Columns, labels: StrArray) -> F
         if len(others) > 1:  # it is a p_value, say, beside the columns of classes
             kind, names, numeric = "probs", [], {name: numeric[name] for name in others}
     bare = not names
-    candidates = list(_candidates(names or list(numeric), numeric, cells, said, bare))
+    every = _candidates(names or list(numeric), numeric, cells, said, bare)
+    candidates = list(dict.fromkeys(every))
     fitting: list[tuple[str, ...]] = []
     for some in candidates:
         if kind != "probs" or not set(some) <= set(numeric) or len(some) < 2:
@@ -385,6 +399,8 @@ def _score_columns(rest: Sequence[str], columns: Columns, labels: StrArray) -> F
             f"two sets of columns are probabilities, {_joined(fitting[0])} and "
             f"{_joined(disjoint[0])}: keep one, or call it p_..."
         )
+    if bare and not fitting and (ending := _by_end(numeric, said)) is not None:
+        return ending
     if not (fitting or candidates):
         return None
     chosen = (fitting or candidates)[0]
@@ -396,6 +412,17 @@ def _score_columns(rest: Sequence[str], columns: Columns, labels: StrArray) -> F
     left_out = [name for name in numeric if name not in chosen and not NO_CLASS.fullmatch(name)]
     doubtful = bare and any(_fits(numeric[name]) for name in left_out)
     return kind, *_in_order(chosen, "" if bare else kind, said), doubtful
+
+
+def _by_end(numeric: Iterable[str], labels: set[str]) -> Found | None:
+    """The columns that end alike, such as ``cat_logit`` and ``dog_logit``, or ``y_prob``."""
+    for kind, end in _END.items():
+        names = tuple(name for name in numeric if end.search(name))
+        if len(names) > 1:
+            return kind, *_in_order(names, "", labels), False
+        if names and _of_positive(end.sub("", names[0]), labels):
+            return kind, names, ((end.sub("", names[0]),),), False
+    return None
 
 
 def _of_positive(name: str, labels: set[str]) -> bool:
@@ -433,10 +460,10 @@ def _candidates(
     elif names:
         yield tuple(names)
     sets = {"": [name for name in names if name in labels]}
-    for stem in (r"(.*?)\d+", r"(.*[ _.:\-]).*"):
+    for alike in _ALIKE:
         for name in names:
-            if match := re.fullmatch(stem, name):
-                sets.setdefault(stem + match[1], []).append(name)
+            if match := alike.fullmatch(name):
+                sets.setdefault(repr((alike.pattern, match.groups())), []).append(name)
     yield from (tuple(some) for some in sets.values() if len(some) > 1)
 
 
@@ -445,8 +472,8 @@ def _in_order(
 ) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
     """Columns in the order of their numbers, if they have such; and names of their classes."""
     stripped = tuple(_START[kind].sub("", name) for name in chosen) if kind else chosen
-    matches = [re.fullmatch(r"(.*?)(\d+)", name) for name in stripped]
-    stems = {match[1] for match in matches if match}
+    matches = [_NUMBERED.fullmatch(name) for name in stripped]
+    stems = {(match[1], match[3]) for match in matches if match}
     if all(matches) and len(stems) == 1:
         numbers = [int(match[2]) for match in matches if match]
         order = np.argsort(numbers, kind="stable").tolist()
@@ -454,11 +481,33 @@ def _in_order(
         by_number = tuple(str(numbers[i]) for i in order)
         spoken = labels <= set(stripped)
         return chosen, ((stripped, by_number) if spoken else (by_number, stripped, chosen))
-    same = takewhile(lambda letters: len(set(letters)) == 1, zip(*stripped))
-    prefix = "".join(letters[0] for letters in same)
-    words = re.sub(r"[^_ .:\-]*$", "", prefix)
-    shortened = [tuple(name.removeprefix(start) for name in stripped) for start in (words, prefix)]
-    return chosen, (stripped, *shortened, chosen)
+    prefix, suffix = _shared(stripped), _shared([name[::-1] for name in stripped])[::-1]
+    words = re.sub(rf"[^{_BETWEEN}]*$", "", prefix), re.sub(rf"^[^{_BETWEEN}]*", "", suffix)
+    shortened = [
+        tuple(name.removeprefix(start).removesuffix(end) for name in stripped)
+        for start, end in ((words[0], ""), (prefix, ""), words)
+    ]
+    namings = (stripped, *shortened, chosen)
+    told_apart = [naming for naming in namings if len(set(naming)) == len(naming)] or [chosen]
+    return chosen, tuple(sorted(told_apart, key=lambda naming: not labels <= set(naming)))
+
+
+_BETWEEN = r"_ .:\-()\[\]{}|=/"
+"""Signs between words."""
+
+_ALIKE = [
+    re.compile(form.replace("SIGN", f"[{_BETWEEN}]"))
+    for form in (r"(.*?)\d+(\D*)", "(.*SIGN).+", ".+?(SIGN.*)", "(.*?SIGN).+?(SIGN.*)")
+]
+"""What columns of one kind share: all but a number, or the words before or after their own."""
+
+_NUMBERED = re.compile(rf"(|.*[{_BETWEEN}]|.*?)(-\d+|\d+)(\D*)")
+
+
+def _shared(names: Sequence[str]) -> str:
+    """What all begin with."""
+    same = takewhile(lambda letters: len(set(letters)) == 1, zip(*names))
+    return "".join(letters[0] for letters in same)
 
 
 def _binary_column(
@@ -514,7 +563,19 @@ def _numbers(cells: StrArray, column: str, lines: IntArray) -> Floats:
 
 
 def _parts(names: StrArray, lines: IntArray) -> StrArray:
-    for name, line in zip(names.tolist(), lines):
-        if name.lower() not in PART_NAMES:
-            raise InputError(f"part {name!r} in line {line}: write test or calibration")
-    return np.array([PART_NAMES[name.lower()] for name in names.tolist()])
+    parts = [part_of(name) for name in names.tolist()]
+    if None in parts:
+        row = parts.index(None)
+        raise InputError(
+            f"part {str(names[row])!r} in line {lines[row]}: write test or calibration"
+        )
+    return np.array(parts)
+
+
+def _of_parts(columns: Columns, taken: Iterable[str]) -> str:
+    """The one column in which all cells name parts of the data, and not all the same one."""
+    rest = [name for name in columns.names if name not in {*taken}]
+    found = [name for name in rest if len(parts_in(columns.peek(name).tolist())) > 1]
+    if len(found) > 1:
+        raise InputError(f"both {' and '.join(found)} name parts: call the one that is meant part")
+    return found[0] if found else ""

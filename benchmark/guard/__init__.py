@@ -109,7 +109,7 @@ def read(folder: Path) -> Baseline:
     if changed := matrix.changes(old.matrix, matrix.describe()):
         raise InputError(
             f"{folder}: the baseline is of another matrix: {'; '.join(changed)}. If that was "
-            "meant, make a new one: python -m benchmark guard --update --reason TEXT"
+            "meant, make a new one, as CONTRIBUTING.md says"
         )
     return old
 

@@ -112,7 +112,7 @@ def read(folder: Path) -> Baseline:
     except FileNotFoundError as error:
         raise InputError(
             f"{error.filename}: there is no baseline; make one on a tree that is known to be "
-            "good: python -m benchmark guard --update --reason TEXT"
+            "good, as CONTRIBUTING.md says"
         ) from error
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise InputError(

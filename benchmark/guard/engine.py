@@ -38,11 +38,8 @@ DECIDES = (
 """All code that decides what is stored under an address: files, or one class of a file. Numbers of
 presets and the code of plug-ins are no part of it: addresses depend on them."""
 
-STATE = 'let the baseline state the new code: python -m tools.guard_digest --reason "..."'
-RAISE = (
-    "raise FORMAT, and make a new baseline (python -m benchmark guard --update --reason TEXT): "
-    "every fit is then made anew"
-)
+STATE = "let the baseline state the new code: tools.guard_digest, as CONTRIBUTING.md says"
+RAISE = "raise FORMAT, and make a new baseline: every fit is then made anew"
 
 
 @dataclass(frozen=True)
@@ -117,7 +114,7 @@ def compare(
         note = (
             f"{files} changed, and whether predictions are still bit-equal cannot be known "
             f"({'; '.join(elsewhere) or 'not all could be compared'}). Show it on one machine "
-            "with a baseline that the tree before the change makes there (--before DIR), and "
+            "with a baseline that the tree before the change makes there, and "
             f"{STATE}; or {RAISE}"
         )
     else:

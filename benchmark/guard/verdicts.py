@@ -19,8 +19,8 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 REMEDY = (
     "What to do: if the change was not meant, mend it; each line above names what to look at. If "
-    "it was, make a new baseline with `python -m benchmark guard --update --reason TEXT` and "
-    "commit it with the change, so that it is reviewed."
+    "it was, make a new baseline, as CONTRIBUTING.md says, and commit it with the change, so that "
+    "it is reviewed."
 )
 
 

@@ -1,8 +1,16 @@
-"""Every cost: what is said of it, and how those of an ensemble's members combine."""
+"""Every cost: what is said of it, how an ensemble's members combine, what makes it doubtful."""
 
 from __future__ import annotations
 
 from benchmark.api import Cost
+
+DISTURBED, SHORT, ELSEWHERE = "disturbed", "too short", "elsewhere"
+"""Why a cost cannot be compared: other programs used the processor, training was over too soon to
+be timed, or the reference was measured on other hardware or with another number of fits at once."""
+
+SHORTEST = 0.5
+"""Seconds of training that can be timed: fits of the same work differ by 20 to 30 ms (measured),
+which is 5 % of it."""
 
 COSTS = (
     Cost(
@@ -13,6 +21,7 @@ COSTS = (
         "compilation and decoding.",
         unit="s",
         members="sum",
+        timed="training",
         ratio=True,
         main=1,
     ),
@@ -24,6 +33,7 @@ COSTS = (
         unit="images/s",
         direction="higher",
         members="in turn",
+        timed="prediction",
         ratio=True,
         main=2,
     ),
@@ -34,6 +44,7 @@ COSTS = (
         unit="images/s",
         direction="higher",
         members="mean",
+        timed="training",
     ),
     Cost(
         name="warm_up_seconds",
@@ -42,6 +53,7 @@ COSTS = (
         meaning="What comes before the first step of training, for all networks.",
         unit="s",
         members="sum",
+        timed="training",
     ),
     Cost(
         name="decode_seconds",
@@ -65,6 +77,7 @@ COSTS = (
         meaning="Time to predict a single image.",
         unit="ms",
         members="sum",
+        timed="prediction",
         ratio=True,
     ),
     Cost(
@@ -74,6 +87,7 @@ COSTS = (
         meaning="Time within which 95 % of single images are predicted.",
         unit="ms",
         members="sum",
+        timed="prediction",
     ),
     Cost(
         name="predict_flops_per_image",
@@ -139,6 +153,7 @@ COSTS = (
         meaning="As the device counts it; absent where it does not.",
         unit="J",
         members="sum",
+        timed="training",
         ratio=True,
     ),
     Cost(

@@ -111,9 +111,11 @@ def inversion_intervals(
         drawn = floor_draws(seeds, error)
         for column, level in enumerate(levels):
             below, above = 0, len(SHIFTS) - 1
+            # Hits are whole: of candidates that all reach the value, the outermost is the end.
+            reached = value + (1e-12 if level < 0.5 else -1e-12)
             while above - below > 1:
                 middle = (below + above) // 2
-                if points_under(middle)[e, column] <= value:
+                if points_under(middle)[e, column] <= reached:
                     below = middle
                 else:
                     above = middle

@@ -8,6 +8,9 @@ The true gaps of each method lie on a path through the observed ones, as in
 that was observed is likely under it.
 
 The statements are about these trained networks, over other test images: training is not redone.
+They are sharp where both errors are well above their noise floors; near it, where signs of gaps
+are unknown, hardly any noise cancels, and they are no sharper than two intervals. Where nearly all
+images lie in one bin and err so little that its sign is unknown, they can be too short.
 
 References: Chuang & Lai 2000 (hybrid resampling: resampled noise around candidate truths); Berger
 & Boos 1994 (what is known of a nuisance bounds the p-value).

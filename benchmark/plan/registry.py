@@ -7,6 +7,7 @@ import difflib
 import fnmatch
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from benchmark.api import Calibrator, Dataset, HandedInDataset, InputError, Method, Recipe, require
@@ -66,35 +67,31 @@ def select_methods(text: str, changes: Mapping[str, Any] | None = None) -> list[
     return list(chosen.values())
 
 
-def select_datasets(text: str) -> list[Dataset]:
+def select_datasets(
+    text: str, root: Path = Path("data"), on_duplicates: str | None = None
+) -> list[Dataset]:
     """Data sets by name or glob, as typed: ``digits,csv:FILE[group=patient]``.
 
     ``all`` is every data set that needs no argument.
 
+    Args:
+        text: names with parameters, separated by commas; a path may hold commas, too.
+        root: folder of the data sets, where paths may lead.
+        on_duplicates: the value of this parameter for those that have it and do not state it.
+
     Raises:
-        InputError: an unknown name (with the nearest ones) or parameter.
+        InputError: an unknown name (with the nearest ones) or parameter, or a comma that can be
+            read in two ways.
     """
     chosen: dict[str, Dataset] = {}
-    for word in split_top(text, ","):
-        typed, parameters = _bracket(word)
-        family = next(
-            (d for n, d in datasets().items() if n[-1] in ":/" and typed.startswith(n)), None
-        )
-        if family is not None:
-            argument = typed[len(family.name) :]
-            require(bool(argument), f"{word!r}: say which, as in {family.name}NAME")
-            own: dict[str, Any] = {}
-            if isinstance(family, HandedInDataset):
-                typed, own = family.name + family.short(argument), {"named": "name" in parameters}
-            found = [dataclasses.replace(family, name=typed, argument=argument, **own)]
-        else:
-            plain = {n: d for n, d in datasets().items() if n[-1] not in ":/"}
-            if typed != "all" and not any(c in typed for c in "*?"):
-                _look_up(typed, datasets(), "data set")  # its message names csv: and the like too
-            found = _match(typed, plain, "data set")
+    for word in _dataset_words(text, root):
+        found, parameters = _find_datasets(word)
         for dataset in found:
-            label = _label(dataset.name, parameters)
-            changed = _replace(dataset, {"name": label, **parameters}, dataset.name)
+            own = dict(parameters)
+            if getattr(dataset, "on_duplicates", on_duplicates) != on_duplicates is not None:
+                own.setdefault("on_duplicates", on_duplicates)
+            label = _label(dataset.name, own)
+            changed = _replace(dataset, {"name": label, **own}, dataset.name)
             require(
                 chosen.setdefault(changed.name, changed) == changed,
                 f"two data sets would be called {changed.name!r}: give each its own [name=...]",
@@ -127,6 +124,10 @@ def parameters_of(method: Method) -> dict[str, Any]:
 
 def split_top(text: str, separator: str) -> list[str]:
     """Split at a separator that stands outside brackets; empty pieces are dropped."""
+    return [piece.strip() for piece in _split(text, separator) if piece.strip()]
+
+
+def _split(text: str, separator: str) -> list[str]:
     pieces, depth = [""], 0
     for character in text:
         depth += (character == "[") - (character == "]")
@@ -136,7 +137,7 @@ def split_top(text: str, separator: str) -> list[str]:
         else:
             pieces[-1] += character
     require(depth == 0, f"{text!r}: an opening bracket without its closing one")
-    return [piece.strip() for piece in pieces if piece.strip()]
+    return pieces
 
 
 # --- families --------------------------------------------------------------------------------
@@ -182,6 +183,65 @@ def select_glob(text: str, known: Mapping[str, Named], kind: str) -> list[Named]
     """
     words = split_top(text, ",")
     return list(dict.fromkeys(v for word in words for v in _match(word, known, kind)))
+
+
+def _find_datasets(word: str) -> tuple[list[Dataset], dict[str, str]]:
+    """The data sets of one word, without its parameters, and these."""
+    typed, parameters = _bracket(word)
+    family = next((d for n, d in datasets().items() if n[-1] in ":/" and typed.startswith(n)), None)
+    if family is None:
+        plain = {n: d for n, d in datasets().items() if n[-1] not in ":/"}
+        if typed != "all" and not any(c in typed for c in "*?"):
+            _look_up(typed, datasets(), "data set")  # its message names csv: and the like too
+        return _match(typed, plain, "data set"), parameters
+    argument = typed[len(family.name) :]
+    require(bool(argument), f"{word!r}: say which, as in {family.name}NAME")
+    own: dict[str, Any] = {}
+    if isinstance(family, HandedInDataset):
+        typed, own = family.name + family.short(argument), {"named": "name" in parameters}
+    return [dataclasses.replace(family, name=typed, argument=argument, **own)], parameters
+
+
+def _dataset_words(text: str, root: Path) -> list[str]:
+    """The words of a list of data sets: a comma stands between them, or in a path that exists."""
+    pieces, words = [piece for piece in _split(text, ",") if piece.strip()], []
+    while pieces:
+        first, *rest = map(str.strip, pieces)
+        place, number = _place(first, root), 1
+        if place is not None and rest:
+            joined = {n: ",".join(pieces[:n]).strip() for n in range(2, len(pieces) + 1)}
+            there = {n: w for n, w in joined.items() if (p := _place(w, root)) and p.exists()}
+            apart = rest[: min(there, default=2) - 1]
+            if there and place.exists() and all(map(_is_known, apart)):
+                there[1] = " and ".join((first, *apart))
+            if len(there) > 1:
+                raise InputError(
+                    f"{text!r} can be read in several ways, for all of it exists: "
+                    f"{' or '.join(there[n] for n in sorted(there))}. Rename one, or write {first} "
+                    "last"
+                )
+            if not there and not place.exists() and not _is_known(rest[0]):
+                raise InputError(f"no {first} and {rest[0]}, nor {joined[2]}: nothing is there")
+            number = next(iter(there), 1)
+        words.append(",".join(pieces[:number]).strip())
+        pieces = pieces[number:]
+    return words
+
+
+def _is_known(word: str) -> bool:
+    try:
+        return bool(_find_datasets(word))
+    except InputError:
+        return False
+
+
+def _place(word: str, root: Path) -> Path | None:
+    """Where the path of a word leads, if it has one."""
+    if _is_known(word):
+        (dataset, *_), _ = _find_datasets(word)
+        if isinstance(dataset, HandedInDataset):
+            return dataset.place(root)
+    return None
 
 
 def _match(pattern: str, known: Mapping[str, Named], kind: str) -> list[Named]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from operator import itemgetter
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from benchmark.measures.kinds import CalibrationMeasure
 from benchmark.report.words import (
     ABSENT,
     ARROWS,
+    DOUBTFUL,
     INSIDE_FLOOR,
     UNSTABLE,
     column_head,
@@ -30,10 +31,11 @@ from benchmark.report.words import (
     number,
     percent,
     quantity,
+    ratio,
     sensible_digits,
     significant,
 )
-from benchmark.statistics import Tables
+from benchmark.statistics import Tables, charges, cheapest
 from benchmark.statistics.blocks import KEY
 from benchmark.statistics.ranks import ALIKE, FIRST
 
@@ -140,10 +142,17 @@ class Detectable:
 
 @dataclass(frozen=True)
 class Charge:
-    """A cost and its ratio to the reference on the same hardware (NaN where it is not there)."""
+    """A cost and its ratio to the reference on the same hardware (NaN where it is not there).
+
+    Attributes:
+        doubt: why it cannot be compared; empty where it can.
+    """
 
     value: float = NAN
     ratio: float = NAN
+    ratio_low: float = NAN
+    ratio_high: float = NAN
+    doubt: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -259,6 +268,7 @@ class Board:
         block: what it is about.
         question: "methods", over other trainings; "networks" with too few replicates for that.
         rows: the methods by rank, then by name.
+        unranked: what stands beneath them for comparison, with values alone: the class shares.
         images: how many test images there are.
         replicates: how many replicates each method has.
         against: the reference of the paired differences.
@@ -266,6 +276,9 @@ class Board:
         detectable: what difference in each ranked metric could have been found.
         cost_reference: the reference of the costs' ratios.
         alpha: one minus the coverage of the intervals.
+        cheapest: of the methods that cannot be told apart from the first, the one that trains
+            quickest, and those that are not seen to take longer; None where times cannot be
+            compared.
     """
 
     block: BlockKey
@@ -278,6 +291,8 @@ class Board:
     detectable: Mapping[str, Detectable]
     cost_reference: str
     alpha: float
+    cheapest: tuple[str, tuple[str, ...]] | None = None
+    unranked: tuple[Row, ...] = ()
 
     @property
     def of_methods(self) -> bool:
@@ -285,6 +300,11 @@ class Board:
         return self.question == "methods"
 
     # --- what it is called ---------------------------------------------------------------
+
+    @property
+    def all_rows(self) -> tuple[Row, ...]:
+        """The methods, and what stands beneath them."""
+        return (*self.rows, *self.unranked)
 
     @property
     def scheme(self) -> str:
@@ -340,7 +360,7 @@ class Board:
         removed = self.of_methods and isinstance(declared()[metric], CalibrationMeasure)
         return Column(
             quantity=quantity(metric),
-            cells={row.method: self._cell(row, metric, floors) for row in self.rows},
+            cells={row.method: self._cell(row, metric, floors) for row in self.all_rows},
             main=metric in self.main_metrics,
             note="noise removed" if removed else "",
             has_floor=self.has_floor(metric),
@@ -371,13 +391,13 @@ class Board:
         q = quantity(key[0])
 
         def cell(cost: Charge) -> TableCell:
-            shown = isinstance(q, api.Cost) and q.ratio and not math.isnan(cost.ratio)
             text = ABSENT if math.isnan(cost.value) else significant(cost.value)
-            return TableCell(
-                value=cost.value, text=text, extra=f"({cost.ratio:.2f}×)" if shown else ""
-            )
+            times = ratio(cost.ratio, cost.ratio_low, cost.ratio_high)
+            shown = isinstance(q, api.Cost) and q.ratio and times
+            return TableCell(value=cost.value, text=text, mark=DOUBTFUL if cost.doubt else "",
+                             extra=f"({times})" if shown else "")  # fmt: skip
 
-        cells = {row.method: cell(row.costs.get(key, Charge())) for row in self.rows}
+        cells = {row.method: cell(row.costs.get(key, Charge())) for row in self.all_rows}
         hardware = key[1] if len(self.hardware) > 1 else ""
         return Column(quantity=q, cells=cells, main=bool(q.main), note=hardware)
 
@@ -484,7 +504,7 @@ def make_boards(
     values, pairs = _by_block(tables.values), _by_block(tables.pairs)
     if len(costs):
         costs = costs.assign(folds=costs["fold"].astype(str).map(fold_scheme))
-    paid = _by_block(costs)
+    every = _by_block(costs)
     found = _by_block(tables.detectable)
     boards = []
     for block, ranks in _by_block(tables.ranks).items():
@@ -499,7 +519,12 @@ def make_boards(
         by_method = _by_method(Value, shown, "metric")
         differences = _by_method(Difference, paired, "question", "metric", "reference")
         possible = found.get(block, _NOTHING).set_index("metric")
-        charged = _charged(paid.get(block, _NOTHING), base)
+        paid = every.get(block)
+        charged = (
+            {}
+            if paid is None
+            else _by_method(Charge, charges(paid, base, alpha), "metric", "hardware")
+        )
         rows = [
             Row(
                 method=(method := rank["method"]),
@@ -512,23 +537,29 @@ def make_boards(
             )
             for rank in ranks.sort_values(["rank", "method"]).to_dict("records")
         ]
-        boards.append(
-            Board(
-                block=block,
-                question=str(ranks["question"].iloc[0]),
-                rows=tuple(rows),
-                images=int(shown["images"].max()) if len(shown) else 0,
-                replicates=int(shown["replicates"].max()) if len(shown) else 0,
-                against=against,
-                leaders=leaders,
-                detectable={
-                    str(metric): Detectable(**{f.name: line[f.name] for f in fields(Detectable)})
-                    for metric, line in possible.iterrows()
-                },
-                cost_reference=base,
-                alpha=alpha,
-            )
+        board = Board(
+            block=block,
+            question=str(ranks["question"].iloc[0]),
+            rows=tuple(rows),
+            unranked=tuple(
+                Row(method=m, rank=Value(), values=by_method[m])
+                for m in by_method
+                if m not in set(ranks["method"])
+            ),
+            images=int(shown["images"].max()) if len(shown) else 0,
+            replicates=int(shown["replicates"].max()) if len(shown) else 0,
+            against=against,
+            leaders=leaders,
+            detectable={
+                str(metric): Detectable(**{f.name: line[f.name] for f in fields(Detectable)})
+                for metric, line in possible.iterrows()
+            },
+            cost_reference=base,
+            alpha=alpha,
         )
+        if paid is not None:
+            board = replace(board, cheapest=cheapest(paid, [r.method for r in board.alike], alpha))
+        boards.append(board)
     return tuple(sorted(boards, key=lambda b: (b.block.dataset, b.block.backbone, b.block)))
 
 
@@ -564,22 +595,3 @@ def _by_method(kind: type[T], frame: pd.DataFrame, *key: str) -> dict[str, dict[
         place = itemgetter(*key)(record)
         said.setdefault(record["method"], {})[place] = kind(**{n: record[n] for n in names})
     return said
-
-
-def _charged(costs: pd.DataFrame, reference: str) -> dict[str, dict[tuple[str, str], Charge]]:
-    """Mean cost of a replicate; its ratio is formed on the replicates that both have."""
-    charged: dict[str, dict[tuple[str, str], Charge]] = {}
-    if costs.empty:
-        return charged
-    known = costs.dropna(subset=["value"])
-    for (metric, hardware), part in known.groupby(["metric", "hardware"]):
-        wide = part.pivot(index=["fold", "seed"], columns="method", values="value")
-        ratios = dict.fromkeys(wide, NAN)
-        if reference in wide:
-            both = wide[wide[reference].notna()]
-            bases = both.notna().mul(both[reference], axis=0).where(both.notna()).mean()
-            ratios = (both.mean() / bases.where(bases != 0)).to_dict()
-        for method, mean in wide.mean().items():
-            cost = Charge(float(mean), float(ratios[method]))
-            charged.setdefault(str(method), {})[str(metric), str(hardware)] = cost
-    return charged

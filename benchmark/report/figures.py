@@ -24,6 +24,7 @@ import pandas as pd
 
 from benchmark.api import FloatArray
 from benchmark.inference import comparison
+from benchmark.measures.costs import ELSEWHERE
 from benchmark.measures.declared import ranked
 from benchmark.report import curves
 from benchmark.report.board import Board, Row, Value
@@ -270,7 +271,7 @@ def cost(board: Board) -> list[Drawing]:
     """ECE against training time, one figure for each machine; the Pareto front marked."""
     drawings = []
     for key in (k for k in board.costs if k[0] == "train_seconds"):
-        rows = [
+        timed = [
             row
             for row in board.rows
             if key in row.costs
@@ -278,13 +279,19 @@ def cost(board: Board) -> list[Drawing]:
             and row.costs[key].value > 0
             and math.isfinite(row.values["ece"].value)
         ]
+        # What was measured elsewhere than the reference can be compared with its like here.
+        rows = [row for row in timed if row.costs[key].doubt in ("", ELSEWHERE)]
         if len(rows) >= 2:
-            seconds = np.array([row.costs[key].value for row in rows])
-            drawings.append(_cost(board, key[1], rows, seconds))
+            left_out = [row.method for row in timed if row not in rows]
+            drawings.append(_cost(board, key, rows, left_out))
     return drawings
 
 
-def _cost(board: Board, hardware: str, rows: Sequence[Row], seconds: FloatArray) -> Drawing:
+def _cost(
+    board: Board, key: tuple[str, str], rows: Sequence[Row], left_out: Sequence[str]
+) -> Drawing:
+    hardware = key[1]
+    seconds = np.array([row.costs[key].value for row in rows])
     names = [row.method for row in rows]
     errors = curves.measured(rows, "ece")
     front = pareto(seconds, errors.value)
@@ -299,7 +306,10 @@ def _cost(board: Board, hardware: str, rows: Sequence[Row], seconds: FloatArray)
         "intervals: the paired differences decide. Hollow: all networks of the method are inside "
         "their noise floors. A method pays for every network "
         "that it uses."
-        f"{f' Measured on {hardware}.' if hardware else ''}",
+        f"{f' Measured on {hardware}.' if hardware else ''}"
+        + (
+            f" Left out, for times that cannot be compared: {listed(left_out)}." if left_out else ""
+        ),
         alt=f"Scatter plot of ECE against training seconds of {_counted(names)}. On the Pareto "
         f"front: {listed(chosen)}."
         + (f" Inside their noise floors: {listed(hollow)}." if hollow else ""),

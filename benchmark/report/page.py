@@ -14,17 +14,18 @@ import jinja2
 from markupsafe import Markup, escape
 
 from benchmark.report import sentences
-from benchmark.report.board import Board, Charge, Column, Row, Value
+from benchmark.report.board import Board, Column, Row, Value
 from benchmark.report.figures import Drawing
 from benchmark.report.tables import details, name_cell
 from benchmark.report.words import (
-    SAME_TIME,
     broken,
     in_order,
     interval,
     listed,
+    no_difference,
     number,
     p_equation,
+    ratio,
     significant,
     some,
 )
@@ -101,16 +102,19 @@ def in_short(board: Board) -> list[sentences.Finding]:
 
 def _cheapest(board: Board) -> sentences.Finding | None:
     """Of the methods that are not told apart from the first, the one that trains quickest."""
-    keys = [key for key in board.costs if key[0] == "train_seconds"]
-    if len(keys) != 1 or len(board.alike) < 2:
+    if board.cheapest is None:
         return None
-    costs = {row.method: row.costs.get(keys[0], Charge()) for row in board.alike}
-    seconds = [cost.value for cost in costs.values() if not math.isnan(cost.value)]
-    if not seconds:
-        return None
-    method, cost = next((m, c) for m, c in costs.items() if c.value <= SAME_TIME * min(seconds))
-    relative = "" if math.isnan(cost.ratio) else f" ({cost.ratio:.2f}× {board.cost_reference})"
-    text = f": {significant(cost.value)} s to train{relative}"
+    method, equal = board.cheapest
+    [cost] = (
+        cost
+        for row in board.rows
+        for (name, _), cost in row.costs.items()
+        if (row.method, name) == (method, "train_seconds")
+    )
+    times = ratio(cost.ratio, cost.ratio_low, cost.ratio_high)
+    relative = f" ({times} of {board.cost_reference})" if times else ""
+    others = no_difference(equal, len(board.alike) - 1)
+    text = f": {significant(cost.value)} s to train{relative}{others}"
     return sentences.Finding("Cheapest not told apart", (sentences.Name(method), text))
 
 
@@ -150,7 +154,7 @@ def bar(board: Board, column: Column, row: Row) -> tuple[float, ...]:
     """
     name = column.quantity.name
     value = row.values.get(name, Value())
-    if not column.quantity.main or not math.isfinite(value.value):
+    if not column.quantity.main or not math.isfinite(value.value) or row in board.unranked:
         return ()
 
     def ends(v: Value) -> tuple[float, ...]:

@@ -10,6 +10,8 @@ from benchmark.inference.moderated import MIN_REPLICATES
 from benchmark.measures.declared import ranked
 from benchmark.report.board import Board, Row
 from benchmark.report.words import (
+    CLASS_SHARES,
+    DOUBTFUL,
     FEW_ERRORS,
     FOOTNOTES,
     INSIDE_FLOOR,
@@ -171,6 +173,7 @@ def reading(boards: Sequence[Board]) -> list[str]:
         "ECE and NLL and worse in none, as far as the tests tell; not ordered: better in some and "
         "worse in others. No interval is shown where it would be all of the metric's range.",
         *_floor_lines(boards),
+        *[CLASS_SHARES] * any(board.unranked for board in boards),
     ]
     return said
 
@@ -227,9 +230,10 @@ def heading(board: Board) -> str:
 
 def footnotes(boards: Sequence[Board]) -> tuple[tuple[str, str], ...]:
     """The signs that occur, with their meaning."""
-    rows = [row for board in boards for row in board.rows]
+    rows = [row for board in boards for row in board.all_rows]
     used = set("".join(value.mark for row in rows for value in row.values.values()))
     used |= {FEW_ERRORS for row in rows if row.few_errors}
+    used |= {DOUBTFUL for row in rows if any(cost.doubt for cost in row.costs.values())}
     return tuple((sign, meaning) for sign, meaning in FOOTNOTES if sign in used)
 
 
@@ -239,7 +243,9 @@ def ratio_note(board: Board) -> str:
         return ""
     return (
         f"(×) is the ratio to {board.cost_reference} on the same hardware, with as many fits at "
-        "once."
+        "once: the geometric mean over the replicates that can be compared, with its "
+        f"{board.coverage} interval over them (Student's t on the logarithms). One that holds 1 "
+        "shows no difference."
     )
 
 

@@ -22,6 +22,7 @@ from benchmark.report.sentences import (
 )
 from benchmark.report.words import (
     ABSENT,
+    DOUBTFUL,
     FEW_ERRORS,
     INFINITE,
     INSIDE_FLOOR,
@@ -56,7 +57,7 @@ def leaderboard(board: Board) -> tuple[list[str], list[list[str]]]:
         if column.has_floor:
             head += _floor_heads(board, column.quantity.name)[-1 if board.of_methods else 0 :]
     rows = []
-    for row in board.rows:
+    for row in board.all_rows:
         rank = f"{number(row.rank.value, 1)} {interval(row.rank.low, row.rank.high, 1)}".rstrip()
         line = [rank, name_cell(row)]
         for column in columns:
@@ -158,7 +159,7 @@ def _networks(board: Board) -> DetailTable:
         head.append(column_head(metric))
         head += _floor_heads(board, metric) if board.has_floor(metric) else []
     rows = []
-    for row in board.rows:
+    for row in board.all_rows:
         line = [row.method]
         for metric in board.main_metrics:
             v = row.values[metric]
@@ -199,7 +200,7 @@ def markdown(boards: Sequence[Board], tables: Tables) -> str:
 
 def csv(boards: Sequence[Board], _: Tables) -> str:
     """One row for each block and method, unrounded, for programs."""
-    rows = [_line(board, row) for board in boards for row in board.rows]
+    rows = [_line(board, row) for board in boards for row in board.all_rows]
     columns = dict.fromkeys(name for line in rows for name in line)
     table = pd.DataFrame(rows, columns=list(columns)).dropna(axis=1, how="all")
     floats = table.select_dtypes("float").columns
@@ -235,7 +236,10 @@ def _line(board: Board, row: Row) -> dict[str, object]:
     for name, hardware in board.costs:
         label = f"{name} ({hardware})" if len(board.hardware) > 1 else name
         line["hardware"] = ", ".join(board.hardware)
-        line |= _flat(label, row.costs.get((name, hardware), Charge()))
+        charge = row.costs.get((name, hardware), Charge())
+        line |= _flat(label, charge)
+        if not charge.doubt:
+            del line[f"{label}_doubt"]
     return line
 
 
@@ -254,6 +258,7 @@ _LATEX = {
     INFINITE: r"$\infty$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "×": r"$\times$",
     "−": "$-$", "–": "--", "·": r"$\cdot$",
     INSIDE_FLOOR: r"$^{\circ}$", FEW_ERRORS: r"$^{\dagger}$", UNSTABLE: r"$^{\ddagger}$",
+    DOUBTFUL: r"$^{\S}$",
 }  # fmt: skip
 
 

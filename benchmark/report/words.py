@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
 
 from benchmark import statistics as stats
 from benchmark.api import Quantity, require
+from benchmark.measures.costs import SHORTEST
 from benchmark.measures.declared import quantities
 
 INFINITE = "∞"
@@ -17,6 +18,7 @@ ABSENT = "–"
 INSIDE_FLOOR = "°"
 FEW_ERRORS = "†"
 UNSTABLE = "‡"
+DOUBTFUL = "§"
 ARROWS = {"higher": "↑", "lower": "↓", None: ""}
 SAME_TIME = 1.05
 """Times up to this factor apart count as equal: so much they vary by themselves."""
@@ -37,7 +39,21 @@ FOOTNOTES = (
         "unstable training: the scatter of its trainings is larger than chance would make it "
         "among these methods: it may fail now and then; it keeps its own variance.",
     ),
+    (
+        DOUBTFUL,
+        "not to be compared: other programs used the processor meanwhile, networks trained for "
+        f"less than {SHORTEST} seconds, or the reference was measured on other hardware or with "
+        "another number of fits at once.",
+    ),
 )
+
+CLASS_SHARES = (
+    f"{stats.SHARES} is no method and has no rank: for every image alike it says how common each "
+    "class is in the training part (of predictions made elsewhere, the calibration part), after "
+    "one is added to each count. It shows what can be had without looking at an image: a "
+    "calibration error near 0, for one."
+)
+"""What stands beneath the methods for comparison."""
 
 
 def quantity(name: str) -> Quantity:
@@ -94,6 +110,22 @@ def interval(low: float, high: float, digits: int) -> str:
     if math.isnan(low) or math.isnan(high):
         return ""
     return f"[{number(low, digits)}, {number(high, digits)}]"
+
+
+def ratio(value: float, low: float, high: float) -> str:
+    """``1.05× [0.98, 1.12]``; no interval where there is none, or no variation."""
+    if math.isnan(value):
+        return ""
+    bounds = interval(low, high, 2) if high - low > 1e-9 else ""
+    return f"{number(value, 2)}× {bounds}".rstrip()
+
+
+def no_difference(names: Collection[str], others: int) -> str:
+    """Which of so many others cost no less as far as can be seen; nothing where all cost more."""
+    if not names:
+        return ""
+    whom = "any of the others" if len(names) == others > 1 else listed(names)
+    return f"; no difference in cost can be seen to {whom}"
 
 
 def sensible_digits(half_widths: Iterable[float], default: int) -> int:

@@ -10,14 +10,17 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.api import ORIGIN, Predictions
+from benchmark.api import ORIGIN, BlockKey, Predictions
+from benchmark.measures.costs import DISTURBED, SHORT, SHORTEST
 from benchmark.measures.declared import costs
 from benchmark.results.manifest import Entry, Manifest
 from benchmark.results.members import mean_over_members
-from benchmark.results.records import CalibrationRecord, FitRecord
+from benchmark.results.records import CalibrationRecord, FitRecord, PartPredictions
 from benchmark.results.store import Store, UnreadableRecordError
 
 STORE = "store"
+
+COST_COLUMNS = (*ORIGIN, "hardware", "metric", "value", "doubt")
 
 
 @dataclass(frozen=True)
@@ -26,13 +29,19 @@ class Content:
 
     Attributes:
         predictions: of every cell whose records are all there.
-        costs: tidy, with the hardware: each method is charged for every fit that it uses.
+        train_counts: images of each class that were trained on, by block, fold and seed.
+        parts: of each block, what networks predict of the calibration and of the test part, before
+            any calibrator; once where methods share them.
+        costs: tidy, with the hardware: each method is charged for every fit that it uses. Its
+            ``doubt`` says why it cannot be compared; it is empty where it can.
         missing: a sentence for each cell that lacks something.
         notes: sentences on how calibrators were fitted and times taken.
         environment: what the fits were made with.
     """
 
     predictions: list[Predictions]
+    train_counts: dict[BlockKey, dict[tuple[str, int], tuple[int, ...]]]
+    parts: dict[BlockKey, list[tuple[Predictions, Predictions]]]
     costs: pd.DataFrame
     missing: list[str]
     notes: list[str]
@@ -44,6 +53,8 @@ def load(folder: Path, listing: Manifest) -> Content:
     store = Store(folder / STORE)
     fits: dict[str, FitRecord] = {}
     predictions: list[Predictions] = []
+    train_counts: dict[BlockKey, dict[tuple[str, int], tuple[int, ...]]] = {}
+    parts: dict[tuple[BlockKey, tuple[str, ...]], tuple[Predictions, Predictions]] = {}
     charged: list[dict[str, Any]] = []
     missing: list[str] = []
     environments: dict[str, dict[str, None]] = {}
@@ -60,7 +71,16 @@ def load(folder: Path, listing: Manifest) -> Content:
             continue
         members = [fits[key] for key in entry.fits]
         origin = entry.origin
-        predictions.append(_predictions(entry, members, calibration))
+        plain = _mean(entry, members, [record.test for record in members])
+        predictions.append(
+            plain
+            if calibration is None
+            else dataclasses.replace(plain, log_probs=calibration.log_probs)
+        )
+        train_counts.setdefault(origin.block, {})[origin.replicate] = members[0].train_counts
+        if (origin.block, entry.fits) not in parts:
+            other = _mean(entry, members, [record.calibration for record in members])
+            parts[origin.block, entry.fits] = other, plain
         charged += _costs(entry, members, calibration)
         if calibration is not None and calibration.calibration_errors == 0:
             unlearnt.setdefault((origin.method, origin.dataset), []).append(origin.fold)
@@ -69,9 +89,14 @@ def load(folder: Path, listing: Manifest) -> Content:
                 disturbed.setdefault((origin.dataset, origin.backbone), set()).add(key)
             for name, value in record.environment.items():
                 environments.setdefault(name, {})[value] = None
+    by_block: dict[BlockKey, list[tuple[Predictions, Predictions]]] = {}
+    for (block, _), pair in parts.items():
+        by_block.setdefault(block, []).append(pair)
     return Content(
         predictions,
-        pd.DataFrame(charged, columns=[*ORIGIN, "hardware", "metric", "value"]),
+        train_counts,
+        by_block,
+        pd.DataFrame(charged, columns=list(COST_COLUMNS)),
         missing,
         [
             f"{method} on {dataset} ({', '.join(folds)}): no calibration image is misclassified, "
@@ -80,7 +105,7 @@ def load(folder: Path, listing: Manifest) -> Content:
         ]
         + [
             f"{dataset}, {backbone}: other programs used the processor while {len(keys)} of the "
-            "fits trained, so that their times are too long: do not compare costs."
+            "fits trained, so that their times are too long: they are marked and have no ratio."
             for (dataset, backbone), keys in disturbed.items()
         ],
         {name: ", ".join(sorted(values)) for name, values in sorted(environments.items())},
@@ -92,20 +117,19 @@ def _order(entry: Entry) -> tuple[str, str, str, int]:
     return origin.preset, origin.dataset, origin.backbone, origin.seed
 
 
-def _predictions(
-    entry: Entry, members: Sequence[FitRecord], calibration: CalibrationRecord | None
+def _mean(
+    entry: Entry, members: Sequence[FitRecord], parts: Sequence[PartPredictions]
 ) -> Predictions:
-    first = members[0]
+    """What the members of a cell predict together of one part."""
+    first = parts[0]
     return Predictions(
         origin=entry.origin,
-        classes=first.classes,
-        ids=first.test.ids,
-        labels=first.test.labels,
-        log_probs=mean_over_members([record.test.log_probs for record in members])
-        if calibration is None
-        else calibration.log_probs,
-        groups=first.test.groups,
-        posterior=first.test.posterior,
+        classes=members[0].classes,
+        ids=first.ids,
+        labels=first.labels,
+        log_probs=mean_over_members([part.log_probs for part in parts]),
+        groups=first.groups,
+        posterior=first.posterior,
     )
 
 
@@ -120,7 +144,19 @@ def _costs(
     charged["calibrate_seconds"] = calibration.costs["calibrate_seconds"] if calibration else 0.0
     hardware = " + ".join(sorted({record.hardware for record in members}))
     where = dataclasses.asdict(entry.origin) | {"hardware": hardware}
-    return [where | {"metric": name, "value": value} for name, value in charged.items()]
+    return [
+        where | {"metric": name, "value": value, "doubt": _doubt(name, members)}
+        for name, value in charged.items()
+    ]
+
+
+def _doubt(cost: str, members: Sequence[FitRecord]) -> str:
+    """Why a cost of these fits cannot be compared; nothing where it can."""
+    timed = costs()[cost].timed
+    if timed and any(record.disturbed for record in members):
+        return DISTURBED
+    seconds = [record.costs.get("train_seconds", SHORTEST) for record in members]
+    return SHORT if timed == "training" and min(seconds) < SHORTEST else ""
 
 
 def _missing(store: Store, entry: Entry) -> str:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-import joblib
-
-from benchmark.results.processes import workers
+from benchmark.results.processes import in_workers
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -22,9 +20,10 @@ def in_processes(
         work: called in worker processes, with one thread each for numerical libraries.
         items: small values.
         at_once: how many workers.
+
+    Raises:
+        WorkerKilledError: a worker was killed.
     """
-    with workers():
-        parallel = joblib.Parallel(
-            n_jobs=at_once, pre_dispatch=at_once, batch_size=1, return_as="generator_unordered"
-        )
-        yield from parallel(joblib.delayed(work)(item) for item in items)
+    each = ((item,) for item in items)
+    how = {"pre_dispatch": at_once, "return_as": "generator_unordered"}
+    return in_workers(work, each, at_once, **how)

@@ -17,6 +17,7 @@ from benchmark.data.material import Place, WorkItem, lay_out, run_folder
 from benchmark.plan.addresses import digest
 from benchmark.plan.cells import Fit, Task
 from benchmark.results import manifest
+from benchmark.results.processes import WorkerKilledError
 from benchmark.results.records import FitRecord
 from benchmark.running.backends import in_processes
 from benchmark.running.calibrate import calibrate
@@ -69,7 +70,7 @@ def execute(
         decoding: called with (done, all) images while these are decoded.
 
     Raises:
-        InputError: the disk is full; what was finished stays.
+        InputError: the disk is full, or a worker was killed; what was finished stays.
     """
     started = time.perf_counter()
     store, names = request.store, work.names()
@@ -163,11 +164,18 @@ def _train(
             )
 
     at_once = min(request.fits_at_once, max(len(work.missing), 1))
-    for item, result in in_processes(_attempt, items(), at_once):
-        state.done += 1
-        state.running.remove(names[item.fit.key])
-        progress(state)
-        yield item.fit, result
+    try:
+        for item, result in in_processes(_attempt, items(), at_once):
+            state.done += 1
+            state.running.remove(names[item.fit.key])
+            progress(state)
+            yield item.fit, result
+    except WorkerKilledError as error:
+        fewer = "fewer fits at once" if at_once > 1 else "a smaller batch, size or network"
+        raise InputError(
+            f"{error} with {fewer} than now ({at_once} at once). It was at work on "
+            f"{' or '.join(state.running)}"
+        ) from error
 
 
 def _attempt(item: WorkItem) -> tuple[WorkItem, FitRecord | str]:

@@ -36,7 +36,7 @@ def sentence(request: Request, work: Work) -> str:
     basis = "a few timed steps" if probed else "the speed of stored fits"
     at_once = request.fits_at_once
     return (
-        f"about {_duration(seconds / at_once)} with {at_once} at once ({images:,} images through "
+        f"about {duration(seconds / at_once)} with {at_once} at once ({images:,} images through "
         f"the network; from {basis})"
     )
 
@@ -88,9 +88,13 @@ def _probe(fit: Fit, work: Work, device: str) -> float:
     return batch / min(seconds)
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 90:
+def duration(seconds: float) -> str:
+    """Seconds as one says them: ``45 s``, ``12 min``, ``3 h 20 min``, ``2.4 days``."""
+    minutes = round(seconds / 60)
+    if round(seconds) < 120:
         return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+    if minutes < 90:
+        return f"{minutes} min"
+    if minutes < 24 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{seconds / 86400:.1f} days"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.api import Images, InputError
+from benchmark.api import Dataset, Images, InputError
 from benchmark.plan import registry
 from benchmark.plan.cells import Cell, Fit, Task, distinct_fits, make_cells
 from benchmark.plan.presets import SMALL, Preset, Settings
@@ -64,8 +64,13 @@ class Work:
         return {f.key: _describe(f, c.method.name) for c in reversed(self.cells) for f in c.fits}
 
 
-def prepare(request: Request) -> Work:
+def prepare(request: Request, with_weights: bool = True) -> Work:
     """Plan a run.
+
+    Args:
+        request: what was asked for.
+        with_weights: whether initial weights are fetched, read and tried. Without them a plan
+            needs no network; a file of weights that is not there counts as a new one.
 
     Raises:
         InputError: data missing or wrong, an unknown backbone, weights that cannot be had.
@@ -74,22 +79,20 @@ def prepare(request: Request) -> Work:
     tasks: dict[str, list[Task]] = {}
     sources: dict[Task, Source] = {}
     notes: dict[str, list[str]] = {}
-    cuts: dict[str, list[Cut]] = {}
+    read: list[tuple[Dataset, Preset, list[Cut]]] = []
     problems = []
     for dataset in request.datasets:
         preset = registry.select_preset(request.preset or dataset.preset)
         presets[preset.name] = preset
         try:
-            cuts[dataset.name] = replicates(request, dataset, preset)
+            read.append((dataset, preset, replicates(request, dataset, preset)))
         except InputError as error:  # say all that is missing at once
             problems.append(str(error))
     if problems:
         raise InputError(" | ".join(problems))
-    for dataset in request.datasets:
-        own = cuts[dataset.name]
+    for dataset, preset, own in read:
         notes[dataset.name] = list(dict.fromkeys(note for cut in own for note in cut.notes))
-        preset = registry.select_preset(request.preset or dataset.preset)
-        for settings, file in _settings(request, preset):
+        for settings, file in _settings(request, preset, with_weights):
             for cut in own:
                 task = Task(
                     preset=preset.name,
@@ -112,12 +115,15 @@ def prepare(request: Request) -> Work:
         )
     ]
     missing = [f for f in distinct_fits(cells) if request.force or not request.store.holds(f)]
-    for name, note in _try_networks({fit.task: sources[fit.task] for fit in missing}):
+    to_try = {fit.task: sources[fit.task] for fit in missing}
+    for name, note in _try_networks(to_try, with_weights):
         notes[name].append(note)
     return Work(cells, sources, list(presets.values()), notes, missing)
 
 
-def _settings(request: Request, preset: Preset) -> Iterator[tuple[Settings, Path | None]]:
+def _settings(
+    request: Request, preset: Preset, with_weights: bool
+) -> Iterator[tuple[Settings, Path | None]]:
     """The settings of each backbone: with the weights, and the precision, that are meant."""
     for backbone in request.backbones or [preset.settings.backbone]:
         weights = preset.settings.weights if request.weights is None else request.weights
@@ -132,11 +138,14 @@ def _settings(request: Request, preset: Preset) -> Iterator[tuple[Settings, Path
             weights = f"imagenet:{network.pretrained_tag(backbone)}"
         elif weights not in ("none", "imagenet"):
             file = Path(weights).absolute()
-            if not file.is_file():
+            if file.is_file():
+                with file.open("rb") as content:
+                    digest = hashlib.file_digest(content, "sha256").hexdigest()
+                weights = f"sha256:{digest[:32]}"
+            elif with_weights:
                 raise InputError(
                     f"weights {weights}: there is no such file; use imagenet, none or a file"
                 )
-            weights = f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()[:32]}"
         precision = preset.settings.precision if request.used_device == "cuda" else "float32"
         changes = {"backbone": backbone, "weights": weights, "precision": precision}
         yield dataclasses.replace(preset.settings, **changes), file  # type: ignore[arg-type]
@@ -153,7 +162,7 @@ def _shape(images: Images, settings: Settings) -> tuple[int | None, tuple[int, i
     return side, (channels, side, side)
 
 
-def _try_networks(sources: dict[Task, Source]) -> Iterator[tuple[str, str]]:
+def _try_networks(sources: dict[Task, Source], with_weights: bool) -> Iterator[tuple[str, str]]:
     """Try each network that is to be trained once for each data set: notes, by data set."""
     tried = set()
     for task, source in sources.items():
@@ -161,8 +170,11 @@ def _try_networks(sources: dict[Task, Source]) -> Iterator[tuple[str, str]]:
         if what not in tried:
             from benchmark.engine.trial import check_network
 
+            settings, file = task.settings, source.weights_file
+            if not with_weights:
+                settings, file = dataclasses.replace(settings, weights="none"), None
             classes = len(source.cut.images.classes)
-            note = check_network(task.settings, source.shape, classes, source.weights_file)
+            note = check_network(settings, source.shape, classes, file)
             tried.add(what)
             if note:
                 yield task.dataset, note

@@ -1,22 +1,89 @@
-"""What is computed of each method apart from the others, so that processes can share a block."""
+"""What is computed of each method apart from the others: scores, and what intervals need.
+
+Processes can share a block so.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TypeVar
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
-from benchmark.api import FloatArray, Floats, Metric, PerImage, Predictions, Weighted
+from benchmark.api import (
+    ORIGIN,
+    FloatArray,
+    Floats,
+    Metric,
+    Origin,
+    PerImage,
+    Predictions,
+    Weighted,
+)
 from benchmark.inference.intervals import SLOW_RESAMPLES, Bootstrap
 from benchmark.measures.bins import Bins
+from benchmark.measures.declared import select
 from benchmark.measures.inversion import Error, inversion_intervals, noise_floor
 from benchmark.measures.kinds import Binned, CalibrationMeasure
 from benchmark.measures.paired import candidates
-from benchmark.statistics.blocks import Block
-from benchmark.statistics.scores import Known, measure
+from benchmark.statistics.blocks import Block, ordered
+
+SCORE_COLUMNS = (*ORIGIN, "metric", "value")
+
+Known = Mapping[tuple[Origin, str], float]
+"""Values by origin and name of the metric."""
+
+
+def scores(
+    predictions: Sequence[Predictions],
+    metrics: Sequence[str] | None = None,
+    seed: int = 0,
+    known: Known | None = None,
+) -> pd.DataFrame:
+    """Tidy scores: one row per replicate and metric.
+
+    Args:
+        predictions: of any methods, data sets and replicates.
+        metrics: names; None means all that can be computed.
+        seed: where the noise floors' label draws start.
+        known: values measured earlier, of the same predictions and with the same seed: only what
+            is missing there is measured.
+
+    Returns:
+        Columns preset, dataset, backbone, method, fold, seed, metric, value, in a fixed order.
+
+    Raises:
+        InputError: a metric or fold is unknown, or a replicate occurs twice.
+    """
+    values = measure(ordered(predictions, seed), metrics, known or {})
+    rows = [
+        (*(getattr(origin, column) for column in ORIGIN), metric, value)
+        for (origin, metric), value in values.items()
+    ]
+    return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
+
+
+def measure(
+    predictions: Iterable[Predictions], metrics: Sequence[str] | None, known: Known
+) -> dict[tuple[Origin, str], float]:
+    """The metrics of each set of predictions that can be computed, in order.
+
+    Args:
+        predictions: each with another origin.
+        metrics: names; None means all.
+        known: values that need not be measured again.
+    """
+    chosen = {posterior: select(metrics, posterior) for posterior in (False, True)}
+    values = {}
+    for p in predictions:
+        for metric in chosen[p.posterior is not None]:
+            key = (p.origin, metric.name)
+            values[key] = known[key] if key in known else metric.value(p)
+    return values
+
 
 M = TypeVar("M", bound=Metric)
 

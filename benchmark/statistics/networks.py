@@ -6,6 +6,7 @@ speaks of other trainings too.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,6 +25,10 @@ FEW_ERRORS = 30
 
 FEW_GROUPS = 10
 """Nor is it where the errors lie in fewer groups than these, counted as equal ones."""
+
+
+NO_WIDTH = 1e-9
+"""Narrower intervals come of values that do not vary but for rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,13 +108,16 @@ def estimate(
         # One image, or one group: nothing tells how much another would differ.
         return nothing
     low, high = np.clip([found.low, found.high], *metric.range)
-    p = found.p
+    pair_low, pair_high, p = found.pair_low, found.pair_high, found.p
+    with np.errstate(invalid="ignore"):  # infinite losses have no interval
+        difference = value[:, None] - value
+        # What is the same for all images does not tell how far it lies from the truth.
+        low, high = np.where(high - low < NO_WIDTH, np.nan, [low, high])
+        fixed = (pair_high - pair_low < NO_WIDTH) & (difference != 0)
+        pair_low, pair_high, p = np.where(fixed, np.nan, [pair_low, pair_high, p])
     if not isinstance(metric, Binned):
-        with np.errstate(invalid="ignore"):
-            difference = value[:, None] - value
-        ends = found.pair_low, found.pair_high
-        p = comparison.p_value(difference, *ends, alpha, found.degrees)
-    return replace(found, low=low, high=high, p=p)
+        p = comparison.p_value(difference, pair_low, pair_high, alpha, found.degrees)
+    return replace(found, low=low, high=high, pair_low=pair_low, pair_high=pair_high, p=p)
 
 
 def _binned(metric: Binned, apart: Apart, nothing: Estimates, alpha: float) -> Estimates:
@@ -228,3 +236,53 @@ def few_errors(block: Block, method: str) -> bool:
     if block.groups is not None:
         few |= min(Groups(block.groups).effective(w) for w in wrong) < FEW_GROUPS
     return bool(few)
+
+
+def no_intervals(
+    block: Block, metrics: Sequence[Metric], estimates: Mapping[str, Estimates], apart: Apart
+) -> list[str]:
+    """Which finite values have no interval, and why, in sentences.
+
+    Args:
+        block: the methods.
+        metrics: which measures.
+        estimates: by metric.
+        apart: the numbers of the methods.
+    """
+    said: list[str] = []
+    never = [m for m in metrics if not _has_interval(m)]
+    if never:
+        said.append(
+            f"Given the trained networks there is no interval for {_listed(never)}: none is known to "
+            "hold its coverage."
+        )
+    reasons: dict[tuple[str, str], list[Metric]] = {}
+    for metric in (m for m in metrics if _has_interval(m)):
+        found, drawn = estimates[metric.name], apart.weighted.get(metric.name)
+        for m, method in enumerate(block.methods):
+            if np.isfinite(found.value[m]) and np.isnan(found.low[m]):
+                if len(set(block.units.tolist())) < 2:
+                    why = "one image, or one group, does not tell how much another would differ"
+                elif drawn is not None and np.isnan(drawn[m]).any():
+                    why = "too few images of a class: some resamples hold none"
+                else:
+                    why = "nothing in the test images shows how much it could vary"
+                reasons.setdefault((method, why), []).append(metric)
+    methods: dict[tuple[str, str], list[str]] = {}
+    for (method, why), lacking in reasons.items():
+        methods.setdefault((_listed(lacking), why), []).append(method)
+    said += [
+        f"{block.label}: no interval for {lacking} of {', '.join(names)}: {why}."
+        for (lacking, why), names in methods.items()
+    ]
+    return said
+
+
+def _has_interval(metric: Metric) -> bool:
+    return (
+        metric.interval if isinstance(metric, Binned) else isinstance(metric, PerImage | Weighted)
+    )
+
+
+def _listed(metrics: Sequence[Metric]) -> str:
+    return ", ".join(f'"{m.short}"' if "," in m.short else m.short for m in metrics)

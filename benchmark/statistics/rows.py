@@ -70,7 +70,8 @@ class Tables:
     """All that the report shows.
 
     Attributes:
-        values: one row per preset, dataset, backbone, folds, method, metric.
+        values: one row per preset, dataset, backbone, folds, method, metric; those of the class
+            shares, which are no method, are last.
         ranks: one row per block and method.
         pairs: one row per block, question, metric, method and reference.
         detectable: one row per block and metric: what difference could have been seen.

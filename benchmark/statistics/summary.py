@@ -14,10 +14,10 @@ from benchmark.inference.intervals import Bootstrap
 from benchmark.inference.moderated import MIN_REPLICATES
 from benchmark.measures.declared import ranked, select
 from benchmark.plan.seeding import derive
-from benchmark.statistics.apart import Apart, measure_apart
+from benchmark.statistics.apart import SCORE_COLUMNS, Apart, Known, measure, measure_apart
 from benchmark.statistics.blocks import Block, build, by_block, ordered
 from benchmark.statistics.methods import over_trainings
-from benchmark.statistics.networks import FEW_ERRORS, FEW_GROUPS, estimate, few_errors
+from benchmark.statistics.networks import FEW_ERRORS, FEW_GROUPS, estimate, few_errors, no_intervals
 from benchmark.statistics.over_blocks import over_blocks
 from benchmark.statistics.ranks import RANK_COLUMNS, rank_rows
 from benchmark.statistics.rows import (
@@ -30,7 +30,6 @@ from benchmark.statistics.rows import (
     pair_rows,
     value_rows,
 )
-from benchmark.statistics.scores import SCORE_COLUMNS, Known, measure
 
 
 def summarise(
@@ -105,7 +104,7 @@ def gather(blocks: Sequence[BlockTables], metrics: Sequence[str] | None, alpha: 
         ),
         notes=(
             *(note for block in blocks for note in block.left_out),
-            *(note for block in blocks for note in block.notes),
+            *dict.fromkeys(note for block in blocks for note in block.notes),
             *more,
         ),
     )
@@ -206,7 +205,8 @@ class Unmeasured:
             ranks=rank_rows(block, networks, trainings, together.replicates, generator, self.alpha),
             pairs=pair,
             detectable=detectable,
-            notes=_notes(block, self.against, few),
+            notes=_notes(block, self.against, few)
+            + no_intervals(block, metrics, networks, together),
         )
 
     def _metrics(self, block: Block) -> tuple[Metric, ...]:

@@ -152,7 +152,7 @@ def test_all_that_cannot_be_read_are_named_at_once(tmp_path):
         Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 50), np.uint8)).save(path)
     paths[1].write_bytes(paths[1].read_bytes()[:200])
     paths[2].write_text("no image")
-    with pytest.raises(InputError, match=r"(?s)2 image files:.*2\.png.*3\.png is missing"):
+    with pytest.raises(InputError, match=r"(?s)3 image files:.*1\.png.*2\.png.*3\.png is missing"):
         load(tmp_path / "cache", *paths)
     with pytest.raises(InputError, match=r"1\.png cannot be read"):
         load(tmp_path / "cache", *paths[:2])

@@ -8,16 +8,18 @@ import zipfile
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import pytest
 from benchmark.datasets.chaoyang import DATASETS as CHAOYANG
 from benchmark.datasets.digits import DATASETS as DIGITS
 from benchmark.datasets.kvasir import DATASETS as KVASIR
+from benchmark.datasets.medmnist import DATASETS as MEDMNIST
 
 from benchmark.api import Archive, InputError
 from benchmark.data import fetch
 from tests import trees
 
-(chaoyang,), (digits,), (kvasir,) = CHAOYANG, DIGITS, KVASIR
+(chaoyang,), (digits,), (kvasir,), (medmnist,) = CHAOYANG, DIGITS, KVASIR, MEDMNIST
 CONTENT = bytes(range(256)) * 4000
 
 
@@ -152,11 +154,30 @@ def test_only_the_web_is_asked(tmp_path):
         fetch.download(Archive("file:///etc/hostname"), tmp_path / "data.zip")
 
 
-def test_no_network_is_one_message(server, tmp_path):
+def test_no_network_is_one_message_at_once(server, tmp_path, monkeypatch):
     server.shutdown()
     server.server_close()
-    with pytest.raises(InputError, match="could not be downloaded"):
-        fetch.download(Archive(server.url), tmp_path / "data.zip")
+    monkeypatch.setattr(fetch.time, "sleep", lambda seconds: pytest.fail("it waits"))
+    dataset = replace(kvasir, archive=Archive(server.url))
+    message = rf"{server.url} could not be downloaded .*refused.*by hand: Put labeled-images/ of"
+    with pytest.raises(InputError, match=message):
+        fetch.prepare(dataset, tmp_path)
+
+
+def test_a_medmnist_set_is_fetched_as_it_is(server, tmp_path):
+    dataset = replace(medmnist, name="medmnist/x_64", argument="x_64")
+    assert dataset.archive.url.endswith("/x_64.npz")
+    parts = {f"{part}_images": np.zeros((4, 8, 8), np.uint8) for part in ("train", "val", "test")}
+    labels = {f"{part}_labels": np.array([[0], [1]] * 2) for part in ("train", "val", "test")}
+    np.savez(buffer := io.BytesIO(), **parts, **labels)
+    server.content, url = buffer.getvalue(), server.url.replace("data.zip", "x_64.npz")
+    object.__setattr__(dataset, "archive", replace(dataset.archive, url=url))
+    with pytest.raises(InputError, match=r"no .*x_64\.npz\. Put NAME\.npz .*`data prepare"):
+        dataset.read(tmp_path)
+    assert server.asked == []  # reading never downloads
+    assert fetch.prepare(dataset, tmp_path).counts["all"] == (6, 6)
+    assert fetch.prepare(dataset, tmp_path).problems == ()
+    assert len(server.asked) == 1
 
 
 # --- unpacking -----------------------------------------------------------------------------

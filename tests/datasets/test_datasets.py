@@ -222,7 +222,7 @@ def test_kvasir_is_found_where_it_was_unpacked_by_hand(tmp_path):
 
 
 def test_kvasirs_mistakes_are_named(tmp_path):
-    with pytest.raises(InputError, match=r"no HyperKvasir in .*/kvasir\. Run `data prepare kvasir"):
+    with pytest.raises(InputError, match=r"no HyperKvasir in .*/kvasir\. Put .* or run `data prep"):
         kvasir.read(tmp_path)
     place = trees.kvasir(tmp_path)
     gone = next(place.rglob("*.jpg"))

@@ -121,11 +121,14 @@ NAMES = st.lists(
     st.sampled_from(("", "images/")),
     st.sampled_from(("", "site/", "p1/deep/")),
     st.booleans(),
+    st.sampled_from(("", "chest-", "seg_", "Set of ")),
 )
 def test_every_spelling_of_parts_at_every_depth(
-    classes, spelt, with_val, above, between, below, classes_outside
+    classes, spelt, with_val, above, between, below, classes_outside, shared
 ):
     parts = [part for part in SPELLINGS if with_val or part != "calibration"]
+    if not classes_outside and not any(map(str.isdigit, "".join(spelt.values()))):
+        spelt = {part: shared + name for part, name in spelt.items()}
     with tempfile.TemporaryDirectory() as root:
         truth = {}
         for part in parts:
@@ -147,7 +150,10 @@ def test_every_spelling_of_parts_at_every_depth(
     "names",
     [
         ("train/a/1.png", "train/b/2.png", "test/a/3.png", "test/b/4.png", "extra/a/5.png"),
-        ("seg_train/a/1.png", "seg_train/b/2.png", "seg_test/a/3.png", "seg_test/b/4.png"),
+        ("seg_train/a/1.png", "seg_train/b/2.png", "seg_test/a/3.png", "seg_pred/4.png"),
+        ("f1_train/a/1.png", "f1_train/b/2.png", "f2_test/a/3.png", "f2_test/b/4.png"),
+        ("train_val/a/1.png", "train_val/b/2.png", "train/a/3.png", "test/b/4.png"),
+        ("nan/1.png", "b/2.png"),
         ("train/a/1.png", "train/b/2.png", "eval/a/3.png", "eval/b/4.png"),
         ("site1/a/1.png", "site1/b/2.png", "site2/a/3.png", "site2/b/4.png"),
         ("cat/1.png", "dog/2.png", "test/3.png"),
@@ -165,6 +171,14 @@ def test_what_can_be_read_in_two_ways_is_refused_and_says_how_to_say_which(tmp_p
     tree(tmp_path, *names)
     with pytest.raises(InputError, match=r"add \[layout=|Name the class|move"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["train_val", "TrainVal", "train-valid"])
+def test_train_and_val_together_are_train_where_nothing_else_is(tmp_path, name):
+    tree(tmp_path, f"{name}/a/1.png", f"{name}/b/2.png", "test/a/3.png", "test/b/4.png")
+    images = read(tmp_path)
+    assert (images.classes, set(images.split)) == (("a", "b"), {"train", "test"})
+    assert f"parts, named by folders: train from {name}, test from test" in images.notes
 
 
 def test_layout_says_which(tmp_path):
@@ -192,6 +206,7 @@ def test_classes_that_are_alike_are_named(tmp_path):
     assert read(tmp_path, similar="merge").classes == ("Benign", "mal")
     assert read(tmp_path, similar="keep").classes == ("Benign", "benign", "mal")
     assert alike(["no tumor", "no_tumor", "x"]) == [["no tumor", "no_tumor"]]
+    assert alike(["n\u00e9v", "ne\u0301v"]) != []  # as macOS writes it
     assert plain("1234567") != plain("1234568")
     assert plain("01") == plain("1.0")
 
@@ -274,10 +289,10 @@ def test_what_was_said_makes_a_table_readable(cases):
     st.sampled_from([",", ";", "\t", "|"]),
     st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
     st.permutations(range(4)),
-    st.sampled_from(["file", "Filename", "IMAGE", "image_id", "path"]),
+    st.sampled_from(["file", "Filename", "IMAGE", "image_id", "path", "image_path", "FilePath"]),
     st.sampled_from(["label", "Class", "diagnosis", "TARGET"]),
     st.sampled_from(["patient", "Patient ID", "lesion_id", "subject", "slideId", "smear", "group"]),
-    st.sampled_from(["split", "Set", "subset"]),
+    st.sampled_from(["split", "Set", "subset", "phase", "used for"]),
     st.fixed_dictionaries({part: st.sampled_from(SPELLINGS[part]) for part in SPELLINGS}),
     st.sampled_from(["as is", "windows", "no ending", "other case", "root", "absolute", "moved"]),
 )
@@ -324,6 +339,11 @@ def test_columns_that_may_both_be_meant_are_named(tmp_path):
     assert listed(t).groups.tolist() == ["p1", "p1", "p2"]
     write(t, "file,label,split,set", "1.png,a,train,test", "2.png,b,test,train")
     assert listed(t).split.tolist() == ["train", "test"]
+    write(t, "file,label,phase,use", "1.png,a,train,test", "2.png,b,test,train")
+    with pytest.raises(InputError, match=r"\[split=phase\] or \[split=use\]"):
+        listed(t)
+    write(t, "file,label,phase,use", "1.png,a,train,train", "2.png,b,train,maybe test")
+    assert listed(t).split is None
 
 
 def test_one_hot_columns_with_two_ones_are_refused(tmp_path):

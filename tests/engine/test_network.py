@@ -1,4 +1,6 @@
 import dataclasses
+import urllib.error
+import urllib.request
 import weakref
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import torch
 
 from benchmark.api import InputError, Recipe
 from benchmark.engine import network as module
-from benchmark.engine.initial import read_weights
+from benchmark.engine.initial import check_source, read_weights
 from benchmark.engine.network import build, seeded
 from benchmark.engine.predict import mean_over_views, views
 from benchmark.plan.seeding import derive
@@ -419,3 +421,34 @@ def test_a_classifier_from_a_file_is_not_taken_for_an_initial_one(monkeypatch):
     net = network("resnet10t", Recipe(heads=3), weights="imagenet:tag")
     assert torch.equal(net.weight[0], source["fc.weight"])
     assert torch.equal(net.weight[1:], weight[1:])
+
+
+def test_imagenet_weights_without_a_network_are_refused_at_once(tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    asked = []
+
+    def answer(url, timeout):
+        asked.append((url, timeout))
+        raise errors.pop()
+
+    monkeypatch.setattr(urllib.request, "urlopen", answer)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    errors = [urllib.error.URLError("no route")]
+    message = (
+        r"weights of resnet10t are not on this machine, and https://\S+ does not answer "
+        r"\(no route\): get https://\S+/timm/resnet10t\.c3_in1k/resolve/main/model\.safetensors"
+    )
+    with pytest.raises(InputError, match=message):
+        network("resnet10t", weights="imagenet:resnet10t.c3_in1k")
+    ((_, seconds),) = asked
+    assert seconds <= 5
+    errors = [urllib.error.HTTPError("", 404, "not found", {}, None)]
+    check_source("resnet10t")  # a server that answers is left to those who know it
+    commit = tmp_path / "models--timm--resnet10t.c3_in1k" / "snapshots" / "0"
+    commit.mkdir(parents=True)
+    (commit / "model.safetensors").touch()
+    (commit.parents[1] / "refs").mkdir()
+    (commit.parents[1] / "refs" / "main").write_text("0")
+    check_source("resnet10t")  # what is here needs no server
+    assert len(asked) == 2

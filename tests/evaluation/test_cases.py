@@ -64,7 +64,7 @@ def test_every_case_is_here(shared_cases: Path) -> None:
 def test_what_is_read_is_right_and_said(shared_cases: Path, name: str) -> None:
     file = shared_cases / "evaluate" / name
     result = evaluate(file, metrics=METRICS)
-    values, said = measured(result, file.stem), "\n".join(result.understood)
+    values, said = measured(result, file.stem), "\n".join([*result.understood, *result.notes])
     right, words = RIGHT[name]
     for metric, value in right.items():
         assert values[metric] == pytest.approx(value, abs=6e-5 if metric != "aurc" else 6e-7)
@@ -224,6 +224,56 @@ def test_whole_numbers_beside_names(tmp_path: Path) -> None:
         evaluate(table(tmp_path / "b.csv", turned))
     with pytest.raises(InputError, match="or the names in another order"):
         evaluate(table(tmp_path / "c.csv", {"label": (LABELS + 1) % 3} | named))
+    places = evaluate(probs=PROBS, labels=LABELS, classes=["owl", "cat", "dog"], metrics=["nll"])
+    assert measured(places, "predictions")["accuracy"] == pytest.approx(ACCURACY)
+    with pytest.raises(InputError, match="or the names in alphabetical order"):
+        evaluate(probs=PROBS[:, [1, 2, 0]], labels=LABELS, classes=["dog", "owl", "cat"])
+
+
+@pytest.mark.parametrize("spell", ["class_{}", "Class {}", "{}", "{}.0", "0{}"])
+def test_numbers_of_classes_in_words(tmp_path: Path, spell: str) -> None:
+    columns = {"label": [spell.format(c) for c in LABELS]}
+    columns |= {f"prob{c}": PROBS[:, c] for c in (2, 0, 1)}
+    result = evaluate(table(tmp_path / "t.csv", columns), metrics=["accuracy"])
+    assert measured(result, "t")["accuracy"] == pytest.approx(ACCURACY)
+
+
+@pytest.mark.parametrize("unknown", ["nan", "N/A", "<NA>"])
+def test_an_unknown_label_is_no_class(tmp_path: Path, unknown: str) -> None:
+    columns: dict[str, Any] = {"label": [unknown, *("cdo"[c] for c in LABELS[1:])]}
+    columns |= {f"p_{c}": PROBS[:, i] for i, c in enumerate("cdo")}
+    with pytest.raises(InputError, match=f"'{unknown}' in line 2 is no class"):
+        evaluate(table(tmp_path / "t.csv", columns))
+
+
+@pytest.mark.parametrize(
+    ("column", "of"),
+    [("p", 1), ("p_1", 1), ("p_0", 0), ("y_prob", 1), ("cat_prob", 0), ("p_dog", 1)],
+)
+@pytest.mark.parametrize("whole", [1, 100])
+def test_one_column_of_probabilities(tmp_path: Path, column: str, of: int, whole: int) -> None:
+    labels = LABELS[LABELS < 2]
+    probs = PROBS[LABELS < 2, :2]
+    probs = probs / probs.sum(1, keepdims=True)
+    spoken = ["cat", "dog"] if column in ("cat_prob", "p_dog") else ["0", "1"]
+    columns = {"label": [spoken[c] for c in labels], column: whole * probs[:, of]}
+    result = evaluate(table(tmp_path / "t.csv", columns), metrics=["nll", "accuracy"])
+    right = -np.log(probs[np.arange(len(labels)), labels]).mean()
+    assert measured(result, "t")["nll"] == pytest.approx(right)
+    said = "\n".join(result.understood)
+    assert f"{column} is of the class {spoken[of]}, the rest of {spoken[1 - of]}" in said
+    assert ("percent, so divided by 100" in said) == (whole == 100)
+
+
+@pytest.mark.parametrize("column", ["patient", "Patient ID", "smear", "slideId"])
+def test_columns_of_persons_and_specimens_are_groups(tmp_path: Path, column: str) -> None:
+    columns = {"label": LABELS, column: np.arange(300) // 3, "patient_age": np.arange(300) % 50}
+    columns |= {f"p_{c}": PROBS[:, c] for c in range(3)}
+    result = evaluate(table(tmp_path / "t.csv", columns), metrics=["nll"])
+    assert any(f"groups from {column}" in said for said in result.understood)
+    both = table(tmp_path / "u.csv", columns | {"case": np.arange(300) % 7})
+    unread = evaluate(both, metrics=["nll"]).understood
+    assert any("not read:" in said and column in said and "case" in said for said in unread)
 
 
 def test_files_are_not_compared_by_position_in_silence(tmp_path: Path) -> None:
@@ -282,6 +332,12 @@ def test_folds_are_put_together_and_calibrated_within(tmp_path: Path) -> None:
         keys = {"logits": LOGITS[rows] * (k + 1), "labels": LABELS[rows], "ids": rows}
         keys |= {"val_logits": LOGITS[others] * (k + 1), "val_labels": LABELS[others]}
         files.append(write(tmp_path / f"net_fold{k}.npz", **keys))
+    for k, form in enumerate(("fold_{}_net.npz", "net.split{}of3.npz", "fold{}/net.npz")):
+        moved = [tmp_path / str(k) / form.format(i) for i in range(3)]
+        for old, new in zip(files, moved):
+            new.parent.mkdir(parents=True, exist_ok=True)
+            new.write_bytes(old.read_bytes())
+        assert evaluate(moved, metrics=["nll"]).methods == ("net",)
     result = evaluate(files, metrics=["nll"], calibrate="temperature")
     assert result.methods == ("net", "net+temperature")
     assert result.images == 300

@@ -202,7 +202,7 @@ def test_files_of_the_same_name_are_told_apart(
         ({"ids": np.arange(300) + 1}, "are not about the same images: '300'"),
         ({"test_labels": np.arange(300) % 3}, "give different labels to"),
         ({"groups": np.arange(300)}, "give different groups to"),
-        ({"classes_": ["a", "c", "b"]}, "name their classes differently"),
+        ({"classes_": ["a", "b", "d"]}, "name their classes differently: a, b, c and a, b, d"),
     ],
 )
 def test_files_that_do_not_belong_together(
@@ -326,3 +326,37 @@ def test_bad_files_are_one_line_on_stderr(
     message = refused(capsys, tmp_path / "out", file)
     assert message.startswith(f"error: {file}: test_labels: 2 in row")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_calibration_part_gives_its_class_shares(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = np.repeat([0, 1, 2], (60, 30, 7))
+    noise = np.random.default_rng(1).normal(size=(len(labels), 3))
+    part = {"val_logits": 2 * np.eye(3)[labels] + noise, "val_labels": labels}
+    file = make(tmp_path / "net.npz", **part)
+    content = answer(capsys, tmp_path / "out", file, "--metrics", "nll")
+    (shares,) = content["unranked"]
+    true = np.load(file)["test_labels"]
+    expected = -np.log(np.array([0.61, 0.31, 0.08])[true]).mean()
+    assert shares["metrics"]["nll"]["value"] == pytest.approx(expected)
+    assert [method["method"] for method in content["methods"]] == ["net"]
+    assert not [note for note in content["notes"] if "class shares" in note or "part" in note]
+    assert main(["evaluate", str(file), "--metrics", "nll"]) == 0
+    printed = capsys.readouterr().out
+    assert "class-shares is no method" in printed
+    assert "difference" not in printed
+    without = answer(capsys, tmp_path / "out", make(tmp_path / "bare.npz"), "--metrics", "nll")
+    assert without["unranked"] == []
+
+
+def test_a_calibration_part_of_other_images_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = np.arange(200) % 3
+    right = 3 * np.eye(3)[np.where(np.arange(200) < 140, labels, (labels + 1) % 3)]
+    file = make(tmp_path / "net.npz", val_logits=right, val_labels=labels)
+    notes = answer(capsys, tmp_path / "out", file, "--metrics", "nll")["notes"]
+    (said,) = [note for note in notes if "calibration part" in note]
+    assert "70.0 % of the images of the calibration part" in said
+    assert "do not rely on calibrated probabilities here" in said

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +24,16 @@ thorough = settings(
 )
 
 PREFIXES = ("", "p_", "prob", "prob_", "P_", "probs.", "p_class", "prediction_", "class_", "net a ")
+STYLES = {
+    "logits": (("logit_", ""), ("", "_logit"), ("", " logits")),
+    "log_probs": (("log_p_", ""), ("", "_log_prob")),
+    "probs": (
+        *((prefix, "") for prefix in PREFIXES),
+        *(("", "_prob"), ("", " probability"), ("P(", ")"), ("P(", "|x)"), ("out[", "]")),
+    ),
+}
+"""What stands before and after the name of a class."""
+
 WORDS = ("cat", "dog", "owl", "Ant", "bee 2", "seed", "zebra", "y")
 
 
@@ -62,10 +73,10 @@ def tables(draw: Any) -> dict[str, Any]:
         "absent": draw(st.sets(st.integers(0, classes - 1), max_size=classes - 2)),
         "names": names,
         "numbered": numbered,
-        "prefix": draw(st.sampled_from(PREFIXES)),
-        "kind": draw(st.sampled_from(["probs", "percent", "logits", "log_probs"])),
+        "kind": (kind := draw(st.sampled_from(["probs", "percent", "logits", "log_probs"]))),
+        "style": draw(st.sampled_from(STYLES["probs" if kind == "percent" else kind])),
         "columns": draw(st.permutations(range(classes))),
-        "labels": draw(st.sampled_from(["name", "place", "column", "float"])),
+        "labels": draw(st.sampled_from(["name", "upper", "place", "column", "float"])),
         "label": draw(st.sampled_from(["label", "labels", "target", "y", "Label"])),
         "extras": draw(st.sets(st.sampled_from(["seed", "fold", "Unnamed: 0", "age", "note"]))),
         "front": draw(st.booleans()),
@@ -73,13 +84,14 @@ def tables(draw: Any) -> dict[str, Any]:
         "decimal": draw(st.booleans()),
         "encoding": draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16"])),
         "ids": draw(st.sampled_from(["", "id", "ID", "filename", "image_id", "path"])),
-        "parts": draw(st.sampled_from(["", "val", "Dev", "valid", "train"])),
+        "parts": draw(st.sampled_from(["", "val", "Dev", "valid", "train", "Validation set"])),
+        "part": draw(st.sampled_from(["part", "split", "Subset", "phase"])),
     }
 
 
 def write_table(path: Path, way: dict[str, Any], probs: Any, labels: Any) -> Any:
     """Write it, and say which images are of the test part."""
-    prefix = {"logits": "logit_", "log_probs": "log_p_"}.get(way["kind"], way["prefix"])
+    prefix, suffix = way["style"]
     scores = {
         "probs": probs, "percent": 100 * probs, "logits": np.log(probs) + 3,
         "log_probs": np.log(probs),
@@ -87,11 +99,12 @@ def write_table(path: Path, way: dict[str, Any], probs: Any, labels: Any) -> Any
     names, generator = way["names"], np.random.default_rng(1)
     spoken = {
         "name": lambda i: names[i],
+        "upper": lambda i: names[i].upper(),
         "place": str,
-        "column": lambda i: prefix + names[i],
+        "column": lambda i: prefix + names[i] + suffix,
         "float": lambda i: f"{float(names[i])}" if way["numbered"] else names[i],
     }[way["labels"]]
-    parts = np.full(IMAGES, "test", dtype="U9")
+    parts = np.full(IMAGES, "test", dtype="U20")
     if way["parts"]:
         parts[generator.random(IMAGES) < 0.3] = way["parts"]
     extras = {
@@ -102,12 +115,14 @@ def write_table(path: Path, way: dict[str, Any], probs: Any, labels: Any) -> Any
         "note": ["fine"] * IMAGES,
     }
     extras = {k: v for k, v in extras.items() if k in way["extras"] and k not in names}
-    columns = {prefix + names[c]: list(map(repr, scores[:, c].tolist())) for c in way["columns"]}
+    columns = {
+        prefix + names[c] + suffix: list(map(repr, scores[:, c].tolist())) for c in way["columns"]
+    }
     other = {way["label"]: [spoken(i) for i in labels.tolist()]}
     if way["ids"]:
         other[way["ids"]] = [f"{i}.png" for i in range(IMAGES)]
     if way["parts"]:
-        other["part"] = parts.tolist()
+        other[way["part"]] = parts.tolist()
     table = extras | columns | other if way["front"] else other | columns | extras
     separator = way["separator"]
     rows = [list(table), *map(list, zip(*table.values()))]
@@ -125,7 +140,7 @@ def test_tables_are_read_rightly_or_refused(tmp_path: Path, way: dict[str, Any])
     order = write_table(path, way, probs, labels)
     if len(set(labels[order].tolist())) < 2:
         return
-    certain = way["labels"] == "name" and "y" not in way["names"]
+    certain = way["labels"] in ("name", "upper") and "y" not in way["names"]
     with contextlib.nullcontext() if certain else contextlib.suppress(InputError):
         compare(from_file(path), probs, labels, order, 1e-9)
 
@@ -204,16 +219,53 @@ def test_archives_are_read_rightly_or_refused(tmp_path: Path, way: dict[str, Any
         np.testing.assert_allclose(read, meant[:, order], atol=tolerance)
 
 
-@given(st.integers(0, 999), st.sampled_from(["id", "ID", "file", "filename", "image", "path"]))
-@settings(thorough, max_examples=20)
-def test_the_order_of_named_images_does_not_matter(tmp_path: Path, seed: int, name: str) -> None:
-    from benchmark.evaluation.evaluate import evaluate
+NAMINGS: dict[str, Any] = {
+    "as they are": lambda i, c: f"data/test/c{c}/{i}.png",
+    "backslashes": lambda i, c: f"data\\test\\c{c}\\{i}.png",
+    "absolute": lambda i, c: f"/home/me/data/test/c{c}/{i}.png",
+    "below": lambda i, c: f"c{c}/{i}.png",
+    "file": lambda i, c: f"{i}.png",
+    "no ending": lambda i, c: f"test/c{c}/{i}",
+    "upper": lambda i, c: f"DATA/TEST/C{c}/{i}.PNG",
+    "number": lambda i, c: f"{i:04d}",
+    "another folder": lambda i, c: f"data/train/c{c}/{i}.png",
+}
+"""How images may be called; the last are other images."""
+
+
+@given(
+    st.integers(0, 999),
+    st.sampled_from(["id", "ID", "file", "filename", "image", "path"]),
+    *(st.sampled_from([*NAMINGS]) for _ in "ab"),
+    *(st.permutations(["0", "1", "2"]) for _ in "ab"),
+)
+@settings(thorough, max_examples=60)
+def test_neither_order_of_images_nor_of_classes_nor_spelling_matters(
+    tmp_path: Path, seed: int, name: str, one: str, two: str, first: list[str], second: list[str]
+) -> None:
+    from benchmark.evaluation.agree import in_one_spelling, same_images
+    from benchmark.evaluation.sources import from_files
 
     probs, labels = truth(seed, 3, set())
     order = np.random.default_rng(seed).permutation(IMAGES)
-    for file, rows in (("a.csv", np.arange(IMAGES)), ("b.csv", order)):
-        lines = [f"{name},label,p_0,p_1,p_2"]
-        lines += [f"{i}.png,{labels[i]},{','.join(map(repr, probs[i].tolist()))}" for i in rows]
+    for file, rows, how, columns in (
+        ("a.csv", np.arange(IMAGES), one, first),
+        ("b.csv", order, two, second),
+    ):
+        lines = [",".join([name, "label", *("p_" + "abc"[int(c)] for c in columns)])]
+        for i in rows:
+            values = [repr(float(probs[i, int(c)])) for c in columns]
+            lines += [",".join([NAMINGS[how](i, labels[i]), "abc"[labels[i]], *values])]
         (tmp_path / file).write_text("\n".join(lines))
-    pairs = evaluate([tmp_path / "a.csv", tmp_path / "b.csv"], metrics=["nll"]).pairs
-    assert np.allclose(pairs["difference"], 0, atol=1e-12)
+    methods = in_one_spelling(from_files([tmp_path / "a.csv", tmp_path / "b.csv"]))
+    other = "another folder"
+    with_folders = [*[*NAMINGS][:3], "upper", "no ending"]
+    if (one == other and two in with_folders) or (two == other and one in with_folders):
+        with pytest.raises(InputError, match="not about the same images"):
+            same_images([*methods.values()])
+        return
+    (ids, others), _ = same_images([*methods.values()])
+    assert others.tolist() == ids[order].tolist()
+    a, b = (m.test for m in methods.values())
+    np.testing.assert_allclose(b.log_probs, a.log_probs[order], atol=1e-12)
+    np.testing.assert_array_equal(b.labels, a.labels[order])

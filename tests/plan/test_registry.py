@@ -3,6 +3,8 @@ import sys
 import textwrap
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from benchmark.api import InputError, plugins
 from benchmark.plan import registry
@@ -179,3 +181,64 @@ def test_a_preset_s_parameters_hold_unless_others_are_typed():
 def test_two_data_sets_of_one_name_are_refused():
     with pytest.raises(InputError, match="two data sets would be called 'own'"):
         registry.select_datasets("csv:a.csv[name=own],csv:b.csv[name=own]")
+
+
+# --- commas in paths -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """A data root in which everything lies that the names below may mean."""
+    root = tmp_path_factory.mktemp("root")
+    for name in ("a", "b", "a,b", "a,digits", "b,a,b", "c, d", "x,y/z"):
+        (root / name).mkdir(parents=True)
+    return root
+
+
+def arguments(text, root):
+    return [dataset.argument or dataset.name for dataset in registry.select_datasets(text, root)]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("folder:c, d", ["c, d"]),
+        ("folder:x,y/z[similar=keep],digits", ["x,y/z", "digits"]),
+        ("digits,folder:x,y/z,folder:a", ["digits", "x,y/z", "a"]),
+        ("folder:a,folder:b", ["a", "b"]),
+        ("digits,folder:a", ["digits", "a"]),  # the same two, in the other order, are not certain
+        ("folder:a,b", ["a,b"]),  # there is no data set b
+        ("folder:b,digits", ["b", "digits"]),
+        ("folder:new", ["new"]),
+        ("folder:new,digits", ["new", "digits"]),
+        ("csv:p,q", None),
+        ("folder:new,y/z", None),
+        ("folder:a,digits", None),
+        ("folder:a,digits,simulated", None),
+    ],
+)
+def test_a_comma_belongs_to_a_path_that_exists_or_is_refused(text, expected, many):
+    if expected is not None:
+        assert arguments(text, many) == expected
+        return
+    with pytest.raises(InputError) as refused:
+        registry.select_datasets(text, many)
+    first, second = (text.split(",")[0], ",".join(text.split(",")[:2]))
+    assert first in str(refused.value)
+    assert second in str(refused.value)
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ["digits", "simulated", "folder:a", "folder:b", "folder:a,b", "folder:a,digits",
+             "folder:b,a,b", "folder:c, d", "folder:x,y/z", "csv:a", "folder:new"]
+        ), min_size=1, max_size=5, unique=True,
+    )
+)  # fmt: skip
+def test_a_list_of_paths_with_commas_is_read_rightly_or_refused(many, words):
+    try:
+        found = arguments(",".join(words), many)
+    except InputError:
+        return
+    assert found == [word.partition(":")[2] or word for word in words]

@@ -84,7 +84,7 @@ def costs(made: list[Predictions], hardware="2 x Xeon 2.8 GHz") -> pd.DataFrame:
             "fits": 5.0 if p.origin.method == "deep-ensemble" else 1.0,
         }.items():
             rows.append(dataclasses.asdict(p.origin) | {
-                "metric": metric, "value": value, "hardware": hardware,
+                "metric": metric, "value": value, "hardware": hardware, "doubt": "",
             })  # fmt: skip
     return pd.DataFrame(rows)
 

@@ -4,6 +4,8 @@ import pandas as pd
 import pytest
 
 from benchmark.report.board import Place, make_boards
+from benchmark.report.sentences import footnotes
+from benchmark.report.tables import csv
 from benchmark.statistics import Tables
 
 from .builder import definitions
@@ -39,10 +41,10 @@ def tables(ranks, values=EMPTY, pairs=EMPTY):
     return Tables(values, ranks, pairs, EMPTY, EMPTY, EMPTY, EMPTY, ())
 
 
-def cost(method, seconds, fold="1/2", hardware="cpu"):
+def cost(method, seconds, fold="1/2", hardware="cpu", doubt=""):
     return {"preset": "standard", "dataset": "d", "backbone": "b", "method": method, "fold": fold,
             "seed": 0, "metric": "train_seconds", "value": seconds,
-            "hardware": hardware}  # fmt: skip
+            "hardware": hardware, "doubt": doubt}  # fmt: skip
 
 
 def priced(costs, against="m", reference="cross-entropy"):
@@ -137,6 +139,34 @@ def test_hardware_is_never_mixed():
     m = next(r for r in board.rows if r.method == "m").costs
     assert set(m) == {("train_seconds", "gpu")}
     assert math.isnan(m["train_seconds", "gpu"].ratio)
+    assert str(board.columns[1].cells["m"]) == "1.00§"
+
+
+def test_what_cannot_be_compared_is_marked_and_has_no_ratio():
+    costs = pd.DataFrame([
+        cost("cross-entropy", 10.0), cost("cross-entropy", 10.0, "2/2"),
+        cost("m", 20.0), cost("m", 60.0, "2/2", doubt="disturbed"),
+    ])  # fmt: skip
+    [board] = priced(costs)
+    [column] = board.columns
+    assert str(column.cells["m"]) == "40.0§ (2.00×)"  # of the replicate that was not disturbed
+    assert str(column.cells["cross-entropy"]) == "10.0 (1.00×)"
+    [sign] = footnotes([board])
+    assert sign[0] == "§"
+    assert sign[1].startswith("not to be compared")
+    [board] = priced(costs[costs["fold"] == "2/2"])
+    assert str(board.columns[0].cells["m"]) == "60.0§"
+    assert "train_seconds_doubt" in csv([board], None).splitlines()[0]
+    assert board.cheapest is None
+
+
+def test_ratios_have_intervals():
+    costs = [cost("cross-entropy", 10.0, f"{i}/3") for i in (1, 2, 3)]
+    costs += [cost("m", seconds, f"{i}/3") for i, seconds in ((1, 10.0), (2, 20.0), (3, 40.0))]
+    frame = ranks(m=(1.0, "a"), **{"cross-entropy": (2.0, "a")}).assign(folds="3 folds")
+    [board] = make_boards(tables(frame), pd.DataFrame(costs), "cross-entropy")
+    assert str(board.columns[0].cells["m"]) == "23.3 (2.00× [0.36, 11.19])"
+    assert board.cheapest == ("cross-entropy", ("m",))
 
 
 def test_differences_are_known_by_their_reference():

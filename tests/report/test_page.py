@@ -427,16 +427,26 @@ def test_addresses_become_links_and_nothing_else():
     assert str(linked('https://a.org/"onclick=x')).endswith("</a>&#34;onclick=x")
 
 
-def test_a_percent_of_time_makes_no_method_the_cheapest():
+def test_the_cheapest_has_the_least_time_and_is_not_called_cheaper_than_its_equals():
     key = ("train_seconds", "a machine")
     rows = [
-        SimpleNamespace(method=name, costs={key: Charge(seconds)})
-        for name, seconds in (("best", 100.0), ("second", 99.0), ("third", 80.0))
-    ]
+        SimpleNamespace(method=name, costs={key: Charge(seconds, *ratio)})
+        for name, seconds, *ratio in (
+            ("best", 100.0, 1.0), ("second", 99.0, 0.99, 0.9, 1.1), ("third", 80.0, 0.8, 0.7, 0.9)
+        )
+    ]  # fmt: skip
 
-    def cheapest(alike):
-        board = SimpleNamespace(costs=[key], cost_reference="cross-entropy", alike=alike)
+    def cheapest(number, *answer):
+        board = SimpleNamespace(
+            rows=rows, cost_reference="cross-entropy", alike=rows[:number], cheapest=answer
+        )
         return "".join(_cheapest(board).said)
 
-    assert cheapest(rows[:2]) == "best: 100 s to train"
-    assert cheapest(rows) == "third: 80.0 s to train"
+    assert cheapest(2, "second", ("best",)) == (
+        "second: 99.0 s to train (0.99× [0.90, 1.10] of cross-entropy); no difference in cost can "
+        "be seen to best"
+    )
+    assert (
+        cheapest(3, "third", ()) == "third: 80.0 s to train (0.80× [0.70, 0.90] of cross-entropy)"
+    )
+    assert cheapest(3, "second", ("best", "third")).endswith("to any of the others")

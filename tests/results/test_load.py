@@ -147,8 +147,41 @@ def test_times_of_a_busy_processor_are_named(tmp_path):
     (key,) = (wanted.key for wanted in work.fits)
     for share, said in ((0.99, False), (0.7, True)):
         asked.store.write(key, replace(asked.store.fit(key), train_cpu_share=share))
-        notes = load(tmp_path, manifest.read(tmp_path)).notes
-        assert any("do not compare costs" in note for note in notes) == said
+        content = load(tmp_path, manifest.read(tmp_path))
+        assert any("other programs used the processor" in n for n in content.notes) == said
+        assert ("disturbed" in set(content.costs["doubt"])) == said
+
+
+def doubts(*fits):
+    return {row["metric"]: row["doubt"] for row in charged(*fits) if row["doubt"]}
+
+
+def test_costs_that_cannot_be_compared_say_why():
+    costs = {"parameters": 7.0, "host_memory_mib": 500.0, "latency_ms": 2.0}
+    assert doubts(record(**costs)) == {}
+    busy = replace(record(**costs), train_cpu_share=0.7)
+    disturbed = dict.fromkeys(
+        ("train_seconds", "predict_images_per_second", "latency_ms"), "disturbed"
+    )
+    # An ensemble is charged for all of its members; counts and memory are the same in any case.
+    assert doubts(busy) == doubts(record(**costs), busy) == disturbed
+    short = record(**costs, train_seconds=0.1)
+    assert doubts(short) == doubts(record(**costs), short) == {"train_seconds": "too short"}
+
+
+def test_training_counts_and_parts_are_read_once_for_each_fit(tmp_path):
+    asked = request(tmp_path, methods="cross-entropy,cross-entropy+temperature")
+    work = prepare(asked)
+    execute(asked, work)
+    content = load(tmp_path, manifest.read(tmp_path))
+    (record,) = (asked.store.fit(fit.key) for fit in work.fits)
+    (block,) = content.parts
+    assert content.train_counts == {block: {("draw-1", 0): record.train_counts}}
+    ((calibration, test),) = content.parts[block]
+    for part, recorded in ((calibration, record.calibration), (test, record.test)):
+        np.testing.assert_array_equal(part.log_probs, recorded.log_probs)
+        np.testing.assert_array_equal(part.labels, recorded.labels)
+    assert len(content.predictions) == 2
 
 
 def test_shared_timing_is_named():

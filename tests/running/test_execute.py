@@ -8,6 +8,8 @@ from contextlib import ExitStack
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from benchmark.api import InputError
 from benchmark.data.material import WorkItem
@@ -16,6 +18,7 @@ from benchmark.plan import registry
 from benchmark.results import files, manifest
 from benchmark.results.load import load
 from benchmark.running import execute as executing
+from benchmark.running.forecast import duration
 from benchmark.running.prepare import prepare
 from benchmark.running.request import Request
 
@@ -303,3 +306,24 @@ def test_runs_at_the_same_time_lose_no_cell(tmp_path):
     assert sorted(entry.origin.method for entry in entries) == sorted(methods * 2)
     content = load(tmp_path, manifest.read(tmp_path))
     assert (len(content.predictions), content.missing) == (6, [])
+
+
+@given(st.floats(0, 1e9))
+def test_durations_are_said_as_people_say_them(seconds):
+    text = duration(seconds)
+    units = {"s": 1, "min": 60, "h": 3600, "days": 86400}
+    words = text.split()
+    numbers = [float(number) for number in words[::2]]
+    value = sum(number * units[unit] for number, unit in zip(numbers, words[1::2], strict=True))
+    rounding = {"s": 0.5, "min": 30, "days": 0.05 * 86400}[words[-1]]
+    assert abs(value - seconds) <= rounding * 1.001
+    assert all(n < 120 for n, unit in zip(numbers, words[1::2]) if unit != "days")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(45, "45 s"), (89.6, "90 s"), (119.6, "2 min"), (720, "12 min"), (12_000, "3 h 20 min"), (86_390, "1.0 days"),
+     (207_360, "2.4 days")],
+)  # fmt: skip
+def test_durations(seconds, text):
+    assert duration(seconds) == text

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,10 +20,12 @@ from benchmark.api.handed.names import (
     SUFFIXES,
     counted,
     is_hidden,
+    is_missing,
     is_unsure,
     looks_like_part,
     order,
     part_of,
+    parts_of,
     some,
     unite_classes,
 )
@@ -161,6 +163,12 @@ def read_folder(folder: Path, layout: str = "", similar: str = "") -> Images:
         raise InputError(
             f"no images in class folders {empty} of {folder}{but}: fill or delete them"
         )
+    unknown = sorted({name for _, name, _ in rows if is_missing(name)})
+    if unknown:
+        raise InputError(
+            f"the folder {some(unknown)} says that the class is not known: move it away, or rename "
+            "it if it is a class"
+        )
     names, notes = unite_classes([name for _, name, _ in rows], similar)
     classes = order(names)
     parts = [part for part, _, _ in rows]
@@ -202,6 +210,8 @@ def _understand(tree: Tree, layout: str) -> _Layout:
         notes = [f"the folders {some(t.name for t in tops)} are neither classes nor parts"]
         return _Layout([("", c.name, c) for top in tops for c in top.folders], notes)
     parts = {top.name: part_of(top.name) for top in tops}
+    if all(top.filled and not top.files for top in tops):
+        parts = parts_of([*parts])
     if layout == "parts" or (all(parts.values()) and len(tops) > 1):
         unknown = [name for name, part in parts.items() if part is None]
         if unknown:
@@ -209,7 +219,7 @@ def _understand(tree: Tree, layout: str) -> _Layout:
                 f"layout=parts, but {some(unknown)} in {tree.path} are no names of parts: call "
                 "them train, val and test"
             )
-        return _parts(tree)
+        return _parts(tree, parts)
     looks = {top.name: part for top in tops if (part := looks_like_part(top.name))}
     plain_train = [top for top in tops if parts[top.name] == "train" and not top.folders]
     certain = [name for name in looks if parts[name] or is_unsure(name)]
@@ -217,7 +227,8 @@ def _understand(tree: Tree, layout: str) -> _Layout:
     if looks and not alone and (len(set(looks.values())) > 1 or certain):
         raise _two_readings(
             tree, f"{some(looks)} look like parts of the data, and not all folders are",
-            f"parts, then call all of them train, val or test and move {_rest(tops, parts)} away",
+            "parts, then call all of them train, val or test: rename or move away "
+            f"{_rest(tops, parts)}",
         )  # fmt: skip
     within = _parts_in_classes(tops)
     if within is not None:
@@ -253,7 +264,7 @@ def _two_readings(tree: Tree, why: str, other: str) -> InputError:
     )
 
 
-def _parts(tree: Tree) -> _Layout:
+def _parts(tree: Tree, part: Mapping[str, str | None]) -> _Layout:
     """The tops are parts, which hold class folders, perhaps in a folder of their own each."""
     tops = {top.name: top for top in tree.filled}
     inner = dict(tops)
@@ -268,9 +279,9 @@ def _parts(tree: Tree) -> _Layout:
             "folder have no label; move them away, or if these folders are the classes, add "
             "[layout=classes]"
         )
-    classes = [(part_of(name) or "", c.name, c) for name, t in inner.items() for c in t.folders]
+    classes = [(part[name] or "", c.name, c) for name, t in inner.items() for c in t.folders]
     learnt = {c.name.casefold() for name, t in inner.items() for c in t.filled
-              if part_of(name) == "train"}  # fmt: skip
+              if part[name] == "train"}  # fmt: skip
     for name, t in inner.items():
         if learnt and not learnt & {c.name.casefold() for c in t.filled}:
             raise InputError(
@@ -283,10 +294,9 @@ def _parts(tree: Tree) -> _Layout:
                 t, f"all hold the same folders ({some(x.name for x in t.filled[0].filled)})",
                 "those inner folders, then move them up by one",
             )  # fmt: skip
-    present = {part_of(name) for name in inner}
     told = ", ".join(
-        f"{part} from {some(n for n in inner if part_of(n) == part)}"
-        for part in PARTS if part in present
+        f"{one} from {some(names)}"
+        for one in PARTS if (names := [name for name in inner if part[name] == one])
     )  # fmt: skip
     notes = [f"parts, named by folders: {told}"]
     notes += [f"the part {t.name} is empty" for t in tree.folders if t.name not in tops]

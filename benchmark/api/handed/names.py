@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 from benchmark.api.dataset import PART_NAMES
@@ -26,6 +27,11 @@ _FILLERS = frozenset(
      "subset", "folder", "files", "samples")
 )  # fmt: skip
 _UNSURE = frozenset(("eval", "evaluation", "holdout", "trainval", "trainvalid", "unlabeled"))
+_OWNERS = frozenset(
+    ("patient", "case", "slide", "lesion", "subject", "smear", "specimen", "person", "individual",
+     "participant", "donor", "wsi", "animal")
+)  # fmt: skip
+_MERGED = frozenset(("trainval", "trainvalid", "trainvalidation", "trainingvalidation"))
 _MAX_SHOWN = 5
 
 
@@ -40,6 +46,35 @@ def part_of(name: str) -> str | None:
     parts = [PART_NAMES[word] for word in words if word in PART_NAMES]
     others = [word for word in words if word not in PART_NAMES and word not in _FILLERS]
     return parts[0] if len(parts) == 1 and not others and not re.search(r"\d\s*$", name) else None
+
+
+def parts_of(names: Sequence[str]) -> dict[str, str | None]:
+    """The part of each name, if need be without the words that all share: ``chest-train``.
+
+    ``train_val`` beside nothing but test is train: calibration is then cut from it.
+    """
+    found = {name: part_of(name) for name in names}
+    if all(found.values()) or len({tuple(re.findall(r"\d+", name)) for name in names}) > 1:
+        return found
+    words = {name: _words(name) for name in names}
+    shared = set.intersection(*map(set, words.values())) - set(PART_NAMES)
+    rest = {name: [w for w in own if w not in shared] for name, own in words.items()}
+    parts = {name: part_of(" ".join(own)) for name, own in rest.items()}
+    merged = [name for name, own in rest.items() if "".join(own) in _MERGED]
+    if len(merged) == 1 and set(parts.values()) == {None, "test"}:
+        parts[merged[0]] = "train"
+    return parts if None not in parts.values() and len({*parts.values()}) == len(names) else found
+
+
+def parts_in(cells: Iterable[str]) -> set[str]:
+    """The parts that cells name, if all of them do; else none."""
+    parts = set()
+    for cell in {*cells}:
+        part = part_of(cell)
+        if part is None:
+            return set()
+        parts.add(part)
+    return parts
 
 
 def looks_like_part(name: str) -> str | None:
@@ -60,6 +95,13 @@ def _words(name: str) -> list[str]:
     return [match[1] if (match := ends.fullmatch(word)) else word for word in words]
 
 
+def is_owner(column: str) -> bool:
+    """Whether a column is called like a person or a specimen, or its number."""
+    words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column).lower())
+    text = re.sub(r"(id|ids|no|nr|number|name|code|key)$", "", "".join(words))
+    return text in _OWNERS
+
+
 def is_missing(value: str) -> bool:
     """Whether a cell of a table says that its value is not known."""
     return value.strip().lower() in MISSING
@@ -67,7 +109,7 @@ def is_missing(value: str) -> bool:
 
 def plain(name: str) -> str:
     """A name without case, spaces and leading zeros: equal for names that are alike."""
-    text = re.sub(r"[\s_-]+", " ", name.strip()).casefold()
+    text = unicodedata.normalize("NFC", re.sub(r"[\s_-]+", " ", name.strip()).casefold())
     return str(float(text)) if re.fullmatch(r"\d{1,12}(\.\d*)?", text) else text
 
 

@@ -20,21 +20,22 @@ from benchmark.api.handed.names import (
     counted,
     is_hidden,
     is_missing,
+    is_owner,
     order,
     part_of,
+    parts_in,
     plain,
     some,
     unite_classes,
 )
 
-FILE = ("file", "filename", "file_name", "image", "image_id", "path", "name")
+FILE = (
+    *("file", "filename", "file_name", "image", "image_id", "path", "name", "filepath"),
+    *("file_path", "image_name", "image_path", "img", "img_name", "img_path"),
+)
 LABEL = ("class_name", "label", "class", "target", "category", "dx", "diagnosis")
 SPLIT = ("split", "set", "subset", "partition", "part")
 GROUP = ("group",)
-_OWNERS = frozenset(
-    ("patient", "case", "slide", "lesion", "subject", "smear", "specimen", "person", "individual",
-     "participant", "donor", "wsi", "animal")
-)  # fmt: skip
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _NAMED_SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "bar": "|"}
 
@@ -278,7 +279,7 @@ def _groups(table: TextTable, chosen: str, taken: set[str]) -> tuple[list[str], 
     """The group of each row: equal for names that are alike; who is unknown stands alone."""
     found = _named(table, "group", chosen, GROUP, needed=False)
     if not found and not chosen:
-        found = [n for n in table.header if n not in taken and _owner(n)]
+        found = [n for n in table.header if n not in taken and is_owner(n)]
         found = [n for n in found if not all(map(is_missing, table.column(n)))]
     if not found:
         return [], ""
@@ -313,19 +314,14 @@ def _groups(table: TextTable, chosen: str, taken: set[str]) -> tuple[list[str], 
     return groups, name
 
 
-def _owner(column: str) -> bool:
-    """Whether a column is called like a person or a specimen, or its number."""
-    words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column).lower())
-    text = re.sub(r"(id|ids|no|nr|number|name|code|key)$", "", "".join(words))
-    return text in _OWNERS
-
-
 def _parts(table: TextTable, chosen: str, taken: set[str]) -> tuple[list[str], str]:
     """The official part of each row."""
     found = _named(table, "split", chosen, SPLIT[:1], needed=False)
     if not found and not chosen:
-        found = [n for n in table.find(SPLIT[1:]) if n not in taken
-                 and all(map(part_of, table.column(n)))]  # fmt: skip
+        rest = [n for n in table.header if n not in taken and table.header.count(n) == 1]
+        named = {n: own for n in rest if (own := parts_in(table.column(n)))}
+        found = [n for n in table.find(SPLIT[1:]) if n in named]
+        found = found or [n for n, own in named.items() if len(own) > 1]
     if not found:
         return [], ""
     values = [table.column(name) for name in found]
