@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from benchmark.api import BlockKey, Quantity
+from benchmark.plan.presets import REFERENCE
 from benchmark.report import words
 from benchmark.report.board import Board, make_boards
 from benchmark.report.sentences import footnotes, heading, headline
@@ -95,7 +96,7 @@ def cards(results: Results) -> list[Card]:
     )  # fmt: skip
     made = [
         _card(board, costs[(costs[KEY] == list(board.block)).all(axis=1)])
-        for board in make_boards(tables, results.costs, against="")
+        for board in make_boards(tables, results.costs, "", cost_reference=REFERENCE)
     ]
     return sorted(made, key=lambda card: not card.differ)
 

@@ -102,7 +102,7 @@ class Difference:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class Standing:
     """Where a method stands in a ranked metric.
 
     Attributes:
@@ -172,7 +172,7 @@ class Row:
     method: str
     rank: Value
     against_first: str = ""
-    places: Mapping[str, Place] = field(default_factory=dict)
+    places: Mapping[str, Standing] = field(default_factory=dict)
     values: Mapping[str, Value] = field(default_factory=dict)
     costs: Mapping[tuple[str, str], Charge] = field(default_factory=dict)
     differences: Mapping[tuple[str, str, str], Difference] = field(default_factory=dict)
@@ -182,9 +182,9 @@ class Row:
         """Whether it errs too seldom for its intervals to be trusted."""
         return any(value.few_errors for value in self.values.values())
 
-    def place(self, metric: str) -> Place:
+    def place(self, metric: str) -> Standing:
         """Where it stands in a metric; nowhere where that is not ranked."""
-        return self.places.get(metric, Place())
+        return self.places.get(metric, Standing())
 
     def compared(self, other: Row) -> dict[str, bool]:
         """The ranked metrics in which the tests tell it apart: whether it is the better one."""
@@ -572,10 +572,10 @@ def _rank(record: Mapping[Any, Any], methods: int) -> Value:
     return Value(value=record["rank"], low=low, high=high)
 
 
-def _places(record: Mapping[Any, Any]) -> dict[str, Place]:
+def _places(record: Mapping[Any, Any]) -> dict[str, Standing]:
     """Where a method stands in each ranked metric."""
     return {
-        metric: Place(**{f.name: record[f"{f.name}_{metric}"] for f in fields(Place)})
+        metric: Standing(**{f.name: record[f"{f.name}_{metric}"] for f in fields(Standing)})
         for metric in ranked()
         if f"group_{metric}" in record
     }

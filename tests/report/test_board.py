@@ -3,7 +3,7 @@ import math
 import pandas as pd
 import pytest
 
-from benchmark.report.board import Place, make_boards
+from benchmark.report.board import Standing, make_boards
 from benchmark.report.sentences import footnotes
 from benchmark.report.tables import csv
 from benchmark.statistics import Tables
@@ -65,8 +65,8 @@ def test_alike_are_those_that_the_tests_do_not_tell_apart_from_the_first():
 
 
 def test_letters_beyond_z_are_other_letters():
-    assert not Place(group="ba1").letters & Place(group="a").letters
-    assert Place(group="ba1").letters & Place(group="a1b").letters
+    assert not Standing(group="ba1").letters & Standing(group="a").letters
+    assert Standing(group="ba1").letters & Standing(group="a1b").letters
 
 
 def test_what_tells_two_methods_apart_is_known_by_metric():
