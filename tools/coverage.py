@@ -24,15 +24,15 @@ from scipy import special
 from scipy import stats as distributions
 from scipy.optimize import brentq
 
-from benchmark.api import BlockKey, Floats, IntArray, Predictions
+from benchmark.api import BlockKey, Floats, Predictions
+from benchmark.inference.intervals import Bootstrap
 from benchmark.measures.bins import Bins, equal_width, equal_width_bins
 from benchmark.measures.declared import metrics
 from benchmark.measures.inversion import floor_draws, noise_floor
 from benchmark.measures.kinds import Binned
 from benchmark.statistics.apart import measure_apart
 from benchmark.statistics.blocks import Block
-from benchmark.statistics.estimates import FEW_ERRORS, estimate
-from benchmark.inference.intervals import Bootstrap
+from benchmark.statistics.networks import FEW_ERRORS, estimate
 
 CLASSES = 10
 GROUPS = 40
@@ -221,8 +221,8 @@ def _true_ece(said: Floats, probability: Floats, weights: Floats) -> float:
 
 def draw(
     cell: Cell, models: Sequence[Model], generator: np.random.Generator
-) -> tuple[dict[str, tuple[Predictions, ...]], IntArray | None]:
-    """One simulated set: the samples of both methods, and the groups of their images."""
+) -> dict[str, tuple[Predictions, ...]]:
+    """One simulated set: the predictions of both methods."""
     n = cell.images
     groups = None
     group_effect = np.zeros(n)
@@ -249,7 +249,7 @@ def draw(
         samples[method] = (
             Predictions(log_probs=log_probs, labels=np.zeros(n, dtype=int), groups=names),
         )
-    return samples, groups
+    return samples
 
 
 def simulate(cell: Cell, sets: int, seed: int) -> dict[str, float]:
@@ -271,15 +271,11 @@ def simulate(cell: Cell, sets: int, seed: int) -> dict[str, float]:
     weights: dict[int, Floats] = {}
     for number in range(sets):
         generator = np.random.default_rng([seed, number])
-        samples, groups = draw(cell, models, generator)
+        samples = draw(cell, models, generator)
         block = Block(
             key=BlockKey("simulated", cell.name, "", "official"),
             methods=METHODS,
             replicates=(("official", 0),),
-            samples=samples,
-            images=cell.images,
-            groups=groups,
-            posterior=False,
             parts=samples,
         )
         # The resamples do not depend on the data: one set of them serves all.
@@ -298,7 +294,7 @@ def simulate(cell: Cell, sets: int, seed: int) -> dict[str, float]:
                 add(f"cover {name} {method}", covered)
             difference = truth[0] - truth[1]
             add(f"cover {name} d", found.pair_low[0, 1] <= difference <= found.pair_high[0, 1])
-            add(f"reject {name} d", found.p(0.05)[0, 1] < 0.05)
+            add(f"reject {name} d", found.p[0, 1] < 0.05)
         for model, method in zip(models, METHODS):
             if not model.side.ece:
                 bins: Bins = samples[method][0].once(equal_width_bins)

@@ -252,10 +252,8 @@ def no_intervals(
     said: list[str] = []
     never = [m for m in metrics if not _has_interval(m)]
     if never:
-        said.append(
-            f"Given the trained networks there is no interval for {_listed(never)}: none is known to "
-            "hold its coverage."
-        )
+        names = _listed(never)
+        said.append(f"Given the networks no interval for {names}: none is known to cover.")
     reasons: dict[tuple[str, str], list[Metric]] = {}
     for metric in (m for m in metrics if _has_interval(m)):
         found, drawn = estimates[metric.name], apart.weighted.get(metric.name)

@@ -78,7 +78,7 @@ def test_no_interval_is_without_width_and_none_is_missing_without_a_reason(
 def test_reasons() -> None:
     tables = stats.summarise([predictions(20, 2, "constant", "right", 0)], ["nll", "mce"])
     notes = "\n".join(tables.notes)
-    assert "No interval for MCE: none is known to hold its coverage." in notes
+    assert "Given the networks no interval for MCE: none is known to cover." in notes
     assert "no interval for NLL of a: nothing in the test images shows" in notes
     one = stats.summarise([predictions(1, 2, "varying", "right", 0)], ["nll"]).notes
     assert any("one image, or one group, does not tell" in note for note in one)

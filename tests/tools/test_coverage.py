@@ -24,7 +24,7 @@ SETS = 50
 def test_true_values_are_those_of_a_large_draw(cell: Cell) -> None:
     models = [Model(side, cell.accuracy, cell.grouped) for side in cell.sides]
     large = Cell(200_000, cell.accuracy, cell.grouped, cell.scenario)
-    samples, _ = coverage.draw(large, models, np.random.default_rng(0))
+    samples = coverage.draw(large, models, np.random.default_rng(0))
     for model, method in zip(models, coverage.METHODS):
         for name in coverage.MEASURES:
             found = metrics()[name].value(samples[method][0])
