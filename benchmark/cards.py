@@ -131,17 +131,20 @@ def _card(board: Board, costs: pd.DataFrame) -> Card:
         cost = f"{paid[0][0].head} {_with_unit(paid[0][0], names.index(method))}"
         others = words.no_difference([printable(name) for name in equal], len(alike) - 1)
         said.append(("Cheapest not told apart", f"{printable(method)}: {cost}{others}"))
+    methods = [printable(name_cell(row)) for row in board.all_rows]
+    columns = (*metrics, *(column for column, _ in paid))
+    everything = "".join((*methods, *(cell for column in columns for cell in column.cells)))
     return Card(
         title=printable(board.title),
         differ=board.differ,
         sentences=said,
-        methods=[printable(name_cell(row)) for row in board.all_rows],
+        methods=methods,
         alike=alike,
         ranks=ranks,
         metrics=metrics,
         costs=[column for column, _ in paid],
         reading=printable(heading(board)),
-        signs=footnotes([board]),
+        signs=[(sign, meaning) for sign, meaning in footnotes([board]) if sign in everything],
     )
 
 

@@ -222,7 +222,8 @@ def reliability(board: Board, known: Mapping[str, MethodCurves]) -> Drawing | No
         f"in {board.coverage} of cases, bin by bin; the bars beneath show the share of the images "
         f"that has that confidence, in all panels on one scale up to {number(largest * 100, 0)} %. "
         "All networks of a method are shown together, in which those that are too sure and those "
-        "that are not sure enough may cancel; the ECE is the mean of each one's own. "
+        "that are not sure enough may cancel; the ECE is the mean of each one's own, noise "
+        "and all. "
         f"{INSIDE_FLOOR} behind it: every one is inside its noise floor, a perfectly calibrated "
         "network would score as high by chance.",
         alt=f"Reliability diagrams of {_counted(methods)}. {'; '.join(some or said)}.",
