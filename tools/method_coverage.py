@@ -257,10 +257,10 @@ def main(arguments: Iterable[str] | None = None) -> None:
     draws, cuts = options.folder / "draws", options.folder / "cuts"
     jobs = options.jobs
     benchmark.run(
-        methods="all", datasets="simulated", folds=str(options.draws), results=draws, jobs=jobs
+        methods="all", datasets="simulated", folds=options.draws, results=draws, jobs=jobs
     )
     names = ",".join(f"cut-{number:02}" for number in range(options.samples))
-    benchmark.run(methods=SOME, datasets=names, folds="5", results=cuts, jobs=jobs)
+    benchmark.run(methods=SOME, datasets=names, folds=5, results=cuts, jobs=jobs)
     options.output.write_text(
         report(draws, cuts, options.committed, options.folder / "numbers", jobs), encoding="utf-8"
     )

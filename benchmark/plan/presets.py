@@ -121,7 +121,7 @@ QUICK = Preset(
         precision="float32",
         select="last",
     ),
-    folds=3,
+    folds=5,
     seeds=1,
 )
 
