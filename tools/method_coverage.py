@@ -31,7 +31,7 @@ from benchmark.results.load import STORE, load
 from benchmark.results.store import Store
 from benchmark.statistics.apart import measure_apart
 from benchmark.statistics.blocks import build, by_block, ordered
-from benchmark.statistics.methods import variance_factors
+from benchmark.statistics.methods import BIAS, variance_factors
 from benchmark.statistics.networks import estimate
 
 MEASURES = ("accuracy", "nll", "brier", "ece")
@@ -51,6 +51,7 @@ class Sample:
         truth: the same, of the true calibration error where it is known.
         images: ``(methods, methods, replicates)`` the variance of each difference that drawing
             test images alone makes.
+        floors: ``(methods, replicates)`` means of the noise floor; 0 where there is none.
         factor: variance of a mean of paired differences over that of one replicate.
     """
 
@@ -58,6 +59,7 @@ class Sample:
     values: dict[str, Floats]
     truth: dict[str, Floats]
     images: dict[str, Floats]
+    floors: dict[str, Floats]
     factor: float
 
     def table(self, metric: str, picked: IntArray, order: IntArray | None = None) -> Moderated:
@@ -70,13 +72,15 @@ class Sample:
         """
         number = len(picked)
         values, images = self.values[metric][:, picked], self.images[metric][:, :, picked]
+        floors = self.floors[metric][:, picked]
         if order is not None:
             values = np.take_along_axis(values, order, axis=0)
+            floors = np.take_along_axis(floors, order, axis=0)
             images = np.stack(
                 [images[np.ix_(o, o)][:, :, k] for k, o in enumerate(order.T)], axis=2
             )
-        factor = self.factor if self.factor > 1 / number else 1 / number
-        return moderated(values, factor, images.mean(2) / number)
+        factor = max(self.factor, 1 / number)
+        return moderated(values, factor, images.mean(2) / number, bias=BIAS * floors.mean(1))
 
 
 def sample(folder: Path, key: BlockKey, members: bool, cache: Path) -> Sample:
@@ -95,6 +99,8 @@ def sample(folder: Path, key: BlockKey, members: bool, cache: Path) -> Sample:
         for entry in listing.entries:
             if entry.origin.block == key and entry.origin.method == MEMBERS:
                 for number, fit in enumerate(entry.fits):
+                    if not (folder / STORE / f"{fit}.npz").exists():
+                        continue
                     test = store.fit(fit).test
                     p = Predictions(
                         log_probs=test.log_probs, labels=test.labels, ids=test.ids,
@@ -124,6 +130,7 @@ def sample(folder: Path, key: BlockKey, members: bool, cache: Path) -> Sample:
         values=joined("values"),
         truth=joined("truth"),
         images=joined("images"),
+        floors=joined("floors"),
         factor=variance_factors(block)[1],
     )
 
@@ -144,11 +151,13 @@ def _numbers(predictions: Sequence[Predictions], file: Path) -> dict[str, Floats
         if isinstance(metric, CalibrationMeasure) and block.posterior:
             parts = [block.parts[method][0] for method in block.methods]
             truth = np.array([metrics()["ece_true"].value(p) for p in parts])
+        floors = apart.floors.get(metric.name, np.zeros((len(values), 2)))
         error = estimate(block, metric, boot, apart, 0.05).pair_error
         found |= {
             f"values-{metric.name}": values,
             f"truth-{metric.name}": truth,
             f"images-{metric.name}": np.asarray(error**2),
+            f"floors-{metric.name}": floors[:, 1],
         }
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_suffix(".part.npz")

@@ -58,7 +58,12 @@ class Moderated:
 
 
 def moderated(
-    values: Floats, factor: float, of_images: Floats | None = None, *, same_images: bool = False
+    values: Floats,
+    factor: float,
+    of_images: Floats | None = None,
+    *,
+    same_images: bool = False,
+    bias: Floats | float = 0.0,
 ) -> Moderated:
     """Compare methods by their values on the same replicates.
 
@@ -69,6 +74,8 @@ def moderated(
             images alone makes; None where it is not known.
         same_images: whether all replicates were tested on the same images, so that their scatter
             holds nothing of that variance: it is added then.
+        bias: ``(methods,)`` standard deviation of what each value may be off by in all replicates
+            alike.
     """
     number, replicates = values.shape
     known = np.asarray(np.isfinite(values).all(1))
@@ -93,8 +100,10 @@ def moderated(
     degrees[common] += prior_degrees
     drawn_together = (prior_degrees * prior * scale + own * variance) / (prior_degrees + own)
     variance = np.where(common, drawn_together, variance)
-    fixed = images if same_images else np.zeros(len(i))
-    variance = variance + images if same_images else np.maximum(variance, images)
+    variance = variance if same_images else np.maximum(variance, images)
+    off = np.broadcast_to(np.asarray(bias, dtype=np.float64) ** 2, number)
+    fixed = off[i] + off[j] + (images if same_images else 0.0)
+    variance = variance + fixed
 
     def matrix(of_pairs: Floats, sign: int, diagonal: float) -> Floats:
         full = np.full((number, number), diagonal)

@@ -29,7 +29,7 @@ from benchmark.measures.declared import select
 from benchmark.measures.inversion import Error, inversion_intervals, noise_floor
 from benchmark.measures.kinds import Binned, CalibrationMeasure
 from benchmark.measures.paired import candidates
-from benchmark.statistics.blocks import Block, ordered
+from benchmark.statistics.blocks import BinsOf, Block, ordered
 
 SCORE_COLUMNS = (*ORIGIN, "metric", "value")
 
@@ -172,9 +172,15 @@ def measure_apart(
         ]
         return block.over_folds(np.mean(drawn, axis=0).T)
 
+    resampled: dict[tuple[str, BinsOf], list[Floats]] = {}
+
     def of_noise(metric: Binned, method: str) -> Floats:
         seeds = block.bins(method, metric.bins)
-        return np.asarray(np.mean([_noise(metric, bins, boot) for bins in seeds], axis=0))
+        if (method, metric.bins) not in resampled:
+            resampled[method, metric.bins] = [_resampled(bins, boot) for bins in seeds]
+        hits = resampled[method, metric.bins]
+        error = over_networks(metric.of)
+        return np.asarray(np.mean([error(h, b) for h, b in zip(hits, seeds)], axis=0))
 
     errors = [metric for metric in metrics if isinstance(metric, CalibrationMeasure)]
     names = [metric.name for metric in metrics]
@@ -257,11 +263,11 @@ def _inverted(
     )
 
 
-def _noise(metric: Binned, bins: Bins, boot: Bootstrap) -> Floats:
-    """The error of resampled images, ``(NOISE_RESAMPLES,)``."""
+def _resampled(bins: Bins, boot: Bootstrap) -> Floats:
+    """Hits of resampled images, ``(NOISE_RESAMPLES, bins)``."""
     gaps = sparse.csr_array(
         (bins.hit - bins.confidence, (bins.index, boot.units)), (bins.bins, len(boot.sizes))
     )
     totals = boot.weights[:NOISE_RESAMPLES] @ boot.sizes
     drawn = np.asarray(gaps @ boot.by_unit[:, :NOISE_RESAMPLES]) * (bins.images / totals)
-    return over_networks(metric.of)(bins.expected + drawn.T, bins)
+    return np.asarray(bins.expected + drawn.T)

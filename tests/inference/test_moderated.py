@@ -124,3 +124,10 @@ def test_power_beside_the_plain_paired_t() -> None:
         pairs = values[above[0]] - values[above[1]]
         plain += (holm(distributions.ttest_1samp(pairs, 0, axis=1).pvalue) < 0.05).mean()
     assert ours > 5 * plain
+
+
+def test_what_all_replicates_share_is_not_averaged_away() -> None:
+    values = np.random.default_rng(7).normal(size=(3, 50)) / 100
+    found = moderated(values, 1 / 50, bias=np.array([0.3, 0.4, 0.0]))
+    assert found.error[0, 1] == pytest.approx(0.5, rel=0.01)
+    assert found.error[1, 2] == pytest.approx(0.4, rel=0.01)

@@ -322,7 +322,7 @@ def test_durations_are_said_as_people_say_them(seconds):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(45, "45 s"), (89.6, "90 s"), (119.6, "2 min"), (720, "12 min"), (12_000, "3 h 20 min"), 
+    [(45, "45 s"), (89.6, "90 s"), (119.6, "2 min"), (720, "12 min"), (12_000, "3 h 20 min"),
      (86_390, "1.0 days"), (207_360, "2.4 days")],
 )  # fmt: skip
 def test_durations(seconds, text):
