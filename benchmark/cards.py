@@ -1,26 +1,28 @@
-"""What is said of each data set in short: what is best, what equals it, and at what cost."""
+"""What is said of each data set in short: what the tests say of its methods, and at what cost."""
 
 from __future__ import annotations
 
 import html
-import itertools
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from benchmark import statistics
-from benchmark.api import BlockKey, Quantity, fold_scheme
-from benchmark.measures.declared import ranked
+from benchmark.api import BlockKey, Quantity
+from benchmark.plan.presets import REFERENCE
 from benchmark.report import words
+from benchmark.report.board import Board, make_boards
+from benchmark.report.sentences import footnotes, heading, headline
+from benchmark.report.tables import name_cell
+from benchmark.statistics import Tables
 from benchmark.terminal import printable
 
 if TYPE_CHECKING:
     from benchmark.library import Results
 
 KEY = list(BlockKey._fields)
+_NO_ROWS = pd.DataFrame()
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +33,7 @@ class CardColumn:
         head: what it holds.
         unit: its unit, and the arrow of the better direction.
         cells: one for each method.
-        intervals: beside the cells.
+        intervals: beside the cells; with the letters of the methods' groups.
         best: places of the best cells.
     """
 
@@ -53,13 +55,14 @@ class Card:
 
     Attributes:
         title: data set, network, folds and preset.
-        differ: whether any two methods can be told apart.
+        differ: whether any two methods can be told apart in a ranked metric.
         sentences: what was found, each after what it is about.
         methods: the names, with the sign of few errors; what has no rank stands last.
-        equal: places of the methods that cannot be told apart from the best.
+        alike: places of the first method and of those that cannot be told apart from it.
         ranks: the mean ranks.
         metrics: those by which methods are ranked.
         costs: those of short tables, of each hardware.
+        reading: what the intervals and letters mean.
         signs: which occur, with their meaning.
     """
 
@@ -67,10 +70,11 @@ class Card:
     differ: bool
     sentences: Sequence[tuple[str, str]]
     methods: Sequence[str]
-    equal: frozenset[int]
+    alike: frozenset[int]
     ranks: CardColumn
     metrics: Sequence[CardColumn]
     costs: Sequence[CardColumn]
+    reading: str
     signs: Sequence[tuple[str, str]]
 
     def html(self) -> str:
@@ -78,100 +82,75 @@ class Card:
         numbers = (*self.metrics, *self.costs)
         columns = {"Rank ↓": self.ranks.whole, "Method": self.methods}
         table = pd.DataFrame(columns | {f"{c.head} {c.unit}": c.whole for c in numbers})
-        return f"<h4>{html.escape(self.title)}</h4>{table.to_html(index=False, border=0)}"
+        title, reading = html.escape(self.title), html.escape(self.reading)
+        return f"<h4>{title}</h4>{table.to_html(index=False, border=0)}<p>{reading}</p>"
 
 
 def cards(results: Results) -> list[Card]:
     """One for each data set, network and preset; those on which methods differ come first."""
     costs = results.mean_costs()
-    every = results.costs.assign(folds=results.costs["fold"].astype(str).map(fold_scheme))
-    made = []
-    for key, ranks in results.ranks.groupby(KEY, sort=True):
-        values, paid, single = (
-            frame[(frame[KEY] == list(key)).all(axis=1)]
-            for frame in (results.intervals, costs, every)
-        )
-        preset, dataset, backbone, folds = map(str, key)
-        title = printable(" · ".join(p for p in (dataset, backbone, folds, preset) if p))
-        card = _card(title, ranks.sort_values(["rank", "method"]), values, paid, single)
-        made.append(((not card.differ, dataset, backbone), card))
-    return [card for _, card in sorted(made, key=lambda pair: pair[0])]
+    tables = Tables(
+        values=results.intervals, ranks=results.ranks, pairs=results.pairs,
+        detectable=results.detectable, overall=_NO_ROWS, mean_ranks=_NO_ROWS, scores=_NO_ROWS,
+        notes=(),
+    )  # fmt: skip
+    made = [
+        _card(board, costs[(costs[KEY] == list(board.block)).all(axis=1)])
+        for board in make_boards(tables, results.costs, "", cost_reference=REFERENCE)
+    ]
+    return sorted(made, key=lambda card: not card.differ)
 
 
-def _card(
-    title: str,
-    ranks: pd.DataFrame,
-    values: pd.DataFrame,
-    costs: pd.DataFrame,
-    single: pd.DataFrame,
-) -> Card:
-    """Of one block; ``costs`` are means over replicates, ``single`` those of each."""
-    names = ranks["method"].tolist()
-    everyone = [*names, *(n for n in dict.fromkeys(values["method"]) if n not in names)]
-    shown = [printable(name) for name in everyone]
-    letters = [set(re.findall(r"[a-z]\d*", str(group))) for group in ranks["group"]]
-    equal = [i for i in range(len(names)) if i == 0 or letters[i] & letters[0]]
-    without = len(everyone) - len(names)
-    rank = CardColumn(
+def _card(board: Board, costs: pd.DataFrame) -> Card:
+    names = [row.method for row in board.all_rows]
+    alike = frozenset(i for i, row in enumerate(board.rows) if row in board.alike)
+    ranks = CardColumn(
         "Rank",
         "↓",
-        [words.number(value, 1) for value in ranks["rank"]] + [words.ABSENT] * without,
-        [words.interval(*ends, 1) for ends in zip(ranks["low"], ranks["high"])] + [""] * without,
+        [words.number(row.rank.value, 1) for row in board.all_rows],
+        [words.interval(row.rank.low, row.rank.high, 1) for row in board.all_rows],
     )
-    chance = words.number(ranks["chance_best"].iloc[0] * 100, 0)
-    said = [
-        ("Best rank", f"{shown[0]}: {rank.whole[0]}; best in {chance} % of redrawn test images")
-    ]
+    said = [(label, _printed(pieces)) for label, pieces in headline(board)]
     metrics = []
-    for name in ranked():
-        of_metric = values[values["metric"] == name].set_index("method")
-        column = _metric(of_metric.reindex(everyone), words.quantity(name), len(names))
-        metrics.append(column)
-        if column.best:
-            said.append(_best(column, words.quantity(name), shown))
-    if len(equal) > 1:
-        count = f"{len(equal) - 1} of {len(names) - 1}"
-        others = ", ".join(shown[i] for i in equal[1:])
-        said.append(("Equals", f"{count} cannot be told apart from it: {others}"))
-    elif len(names) > 1:
-        said.append(("Equals", "none: it can be told apart from every other method"))
-    paid = _costs(costs, everyone)
+    for shown in (c for c in board.columns if c.quantity.name in board.ranked):
+        cells = [shown.cells[name] for name in names]
+        metrics.append(
+            CardColumn(
+                shown.quantity.short,
+                _unit(shown.quantity),
+                [cell.text + cell.mark for cell in cells],
+                [f"{cell.extra} {cell.letters}".strip() for cell in cells],
+                frozenset(i for i, name in enumerate(names) if name in shown.best),
+            )
+        )
+    paid = _costs(costs, names)
     if paid:
         said.append(("Its cost", "; ".join(f"{c.head} {_with_unit(c, 0)}" for c, _ in paid)))
-    cheap = statistics.cheapest(single, [names[i] for i in equal]) if len(equal) > 1 else None
-    if cheap is not None:
-        place = names.index(cheap[0])
-        cost = f"{paid[0][0].head} {_with_unit(paid[0][0], place)}"
-        equals = words.no_difference([printable(name) for name in cheap[1]], len(equal) - 1)
-        said.append(("Cheapest equal", f"{shown[place]}: {cost}{equals}"))
-    few = set(values.loc[values["few_errors"].eq(True), "method"])
-    occurring = {words.INSIDE_FLOOR: values["inside_floor"].any(), words.FEW_ERRORS: bool(few)}
-    occurring[words.DOUBTFUL] = (costs["doubt"] != "").any()
+    if board.cheapest is not None:
+        method, equal = board.cheapest
+        cost = f"{paid[0][0].head} {_with_unit(paid[0][0], names.index(method))}"
+        others = words.no_difference([printable(name) for name in equal], len(alike) - 1)
+        said.append(("Cheapest not told apart", f"{printable(method)}: {cost}{others}"))
+    methods = [printable(name_cell(row)) for row in board.all_rows]
+    columns = (*metrics, *(column for column, _ in paid))
+    everything = "".join((*methods, *(cell for column in columns for cell in column.cells)))
     return Card(
-        title=title,
-        differ=any(not one & other for one, other in itertools.combinations(letters, 2)),
+        title=printable(board.title),
+        differ=board.differ,
         sentences=said,
-        methods=[s + f" {words.FEW_ERRORS}" * (n in few) for s, n in zip(shown, everyone)],
-        equal=frozenset(equal),
-        ranks=rank,
+        methods=methods,
+        alike=alike,
+        ranks=ranks,
         metrics=metrics,
         costs=[column for column, _ in paid],
-        signs=[(sign, meaning) for sign, meaning in words.FOOTNOTES if occurring[sign]],
+        reading=printable(heading(board)),
+        signs=[(sign, meaning) for sign, meaning in footnotes([board]) if sign in everything],
     )
 
 
-def _metric(values: pd.DataFrame, kind: Quantity, ranked_methods: int) -> CardColumn:
-    """Values with the digits that the intervals justify, the same as in all tables."""
-    low, high, value = (values[name] * kind.scale for name in ("low", "high", "value"))
-    digits = words.sensible_digits((high - low)[:ranked_methods] / 2, kind.digits)
-    marks = values["inside_floor"].eq(True)
-    return CardColumn(
-        kind.short,
-        _unit(kind),
-        [words.number(v, digits) + words.INSIDE_FLOOR * m for v, m in zip(value, marks)],
-        [words.interval(*ends, digits) for ends in zip(low, high)],
-        _places(value[:ranked_methods], kind),
-    )
+def _printed(pieces: Sequence[str]) -> str:
+    """A sentence whose names bring no control characters."""
+    return "".join(map(printable, pieces))
 
 
 def _costs(costs: pd.DataFrame, names: list[str]) -> list[tuple[CardColumn, pd.Series[float]]]:
@@ -194,15 +173,6 @@ def _places(value: pd.Series[float], kind: Quantity) -> frozenset[int]:
     """Where the best values stand."""
     best = value.max() if kind.direction == "higher" else value.min()
     return frozenset(i for i, v in enumerate(value) if v == best and kind.direction)
-
-
-def _best(column: CardColumn, kind: Quantity, shown: Sequence[str]) -> tuple[str, str]:
-    first = min(column.best)
-    head = kind.short if kind.short[:2].isupper() else kind.short.lower()
-    superlative = "Highest" if kind.direction == "higher" else "Lowest"
-    who = ", ".join(shown[i] for i in sorted(column.best))
-    text = f"{who}: {_with_unit(column, first)} {column.intervals[first]}"
-    return f"{superlative} {head}", text.rstrip()
 
 
 def _unit(kind: Quantity) -> str:

@@ -36,8 +36,8 @@ _Beside = tuple[dict[tuple[str, int], tuple[int, ...]], list[tuple[Predictions, 
 _MANY = 16
 """So many predictions of a block are worth a division among processes."""
 
-_ROOMS = ("api", "measures", "plan", "statistics")
-_FRAMES = ("values", "ranks", "pairs", "overall", "mean_ranks", "scores")
+_ROOMS = ("api", "measures", "plan", "inference", "statistics")
+_FRAMES = ("values", "ranks", "pairs", "detectable", "overall", "mean_ranks", "scores")
 
 
 class NothingCompleteError(InputError):
@@ -49,7 +49,7 @@ class Leaderboard:
     """What a results folder says.
 
     Attributes:
-        tables: values with intervals, ranks, differences, tests over blocks, scores, notes.
+        tables: all frames, and notes.
         costs: tidy, with the hardware.
         missing: a sentence for each cell that lacks something.
     """
@@ -102,9 +102,7 @@ def regenerate(
     options = _Options(tuple(metric_names) if metric_names else None, against or REFERENCE, alpha)
     everything = digest(
         [
-            code_version(
-                "leaderboard.py", "api", "measures", "plan", "results", "statistics", "report"
-            ),
+            code_version("leaderboard.py", *_ROOMS, "results", "report"),
             dataclasses.asdict(listing),
             [sources[entry.origin] for entry in listing.entries],
             dataclasses.asdict(options),

@@ -42,11 +42,15 @@ class Results:
 
     Attributes:
         folder: where the tables, the figures and ``report.html`` lie.
-        ranks: one row per method: its mean rank with its interval, and the letters of its group;
-            methods that share a letter cannot be told apart.
-        intervals: one row per method and metric: value, interval, noise floor; and those of the
-            class shares, which are no method.
-        pairs: one row per method, metric and reference: the paired difference.
+        ranks: one row per method: its mean rank with its interval; and in each ranked metric its
+            rank, the letters of its group (methods that share one cannot be told apart) and
+            whether it cannot be excluded as the best.
+        intervals: one row per method and metric: value and interval, over trainings where there
+            are replicates enough (``question`` says so); those of the trained networks, and their
+            noise floor; also those of the class shares, which are no method.
+        pairs: one row per question, method, metric and reference: the paired difference.
+        detectable: one row per ranked metric: what difference could have been found, and how many
+            replicates would settle the first place.
         scores: one row per replicate and metric.
         costs: one row per replicate and cost, with the hardware.
         notes: the small print, in sentences.
@@ -60,6 +64,7 @@ class Results:
     ranks: pd.DataFrame
     intervals: pd.DataFrame
     pairs: pd.DataFrame
+    detectable: pd.DataFrame
     scores: pd.DataFrame
     costs: pd.DataFrame
     notes: Sequence[str] = ()
@@ -104,13 +109,17 @@ class Results:
         return statistics.charges(self.costs, REFERENCE)
 
     def to_json(self) -> str:
-        """Ranks, values and mean costs; ``null`` where there is none, ``"Infinity"`` as text."""
+        """The frames but for pairs and scores, costs as means.
+
+        ``null`` where there is none, ``"Infinity"`` as text.
+        """
 
         def rows(frame: pd.DataFrame) -> list[dict[Hashable, Any]]:
             plain = frame.astype(object).where(frame.notna(), None)
             return plain.replace({math.inf: "Infinity", -math.inf: "-Infinity"}).to_dict("records")
 
-        frames = {"ranks": self.ranks, "values": self.intervals, "costs": self.mean_costs()}
+        frames = {"ranks": self.ranks, "values": self.intervals, "detectable": self.detectable}
+        frames |= {"costs": self.mean_costs()}
         content: dict[str, Any] = {name: rows(frame) for name, frame in frames.items()}
         content |= {"notes": list(self.notes), "missing": list(self.missing)}
         return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
@@ -365,6 +374,7 @@ def _results(
         ranks=chosen(board.tables.ranks),
         intervals=chosen(board.tables.values),
         pairs=chosen(board.tables.pairs),
+        detectable=chosen(board.tables.detectable),
         scores=chosen(board.tables.scores),
         costs=chosen(board.costs),
         notes=board.tables.notes,

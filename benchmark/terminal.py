@@ -104,7 +104,7 @@ def show(cards: Sequence[Card], where: Console) -> None:
             body.add_row(label, " ".join(_broken(word, room) for word in sentence.split(" ")))
         title = Text(card.title, style="bold")
         where.print(Panel(Group(title, body), border_style="green" if card.differ else "dim"))
-        where.print(*_table(card, where), sep="\n")
+        where.print(*_table(card, where), Text(card.reading, style="dim"), sep="\n")
         where.print()
     for sign, meaning in dict(sign for card in cards for sign in card.signs).items():
         where.print(f"{sign} {meaning}", style="dim")
@@ -138,7 +138,7 @@ def _grid(
             table.add_column("Method", no_wrap=True)
     cells = [column.whole if intervals else column.cells for column in columns]
     for i, (rank, *numbers) in enumerate(zip(*cells, strict=True)):
-        name = Text(methods[i], style="green" if i in card.equal else "")
+        name = Text(methods[i], style="green" if i in card.alike else "")
         best = ("bold" if i in column.best else "" for column in columns[1:])
         table.add_row(rank, name, *map(Text, numbers, best))
     return table

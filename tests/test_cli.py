@@ -74,7 +74,7 @@ def test_the_terminal_shows_cards_and_whole_files_by_a_flag(finished, tmp_path, 
     words = ["leaderboard", "--results", str(copy)]
     assert main(words) == 0
     shown = capsys.readouterr().out
-    assert "│ Best rank " in shown
+    assert "│ First in mean rank " in shown
     assert f"The page with everything: {copy / 'report.html'}" in shown
     assert main([*words, "--format", "markdown"]) == 0
     assert capsys.readouterr().out == (copy / "leaderboard.md").read_text()

@@ -69,7 +69,7 @@ def test_a_run_again_trains_nothing_and_gives_the_same(finished):
     folder, first = finished
     again = run(folder, methods=["cross-entropy", "temperature-scaling"], datasets=[DATA])
     assert (again.trained, again.stored) == (0, 2)
-    for name in ("ranks", "intervals", "pairs", "scores", "costs"):
+    for name in ("ranks", "intervals", "pairs", "detectable", "scores", "costs"):
         pd.testing.assert_frame_equal(getattr(again, name), getattr(first, name))
 
 
@@ -91,10 +91,10 @@ def test_the_frames_are_what_the_files_say(finished):
         written = written[written["dataset"] == results.ranks["dataset"][0]]
         ours = getattr(results, name)
         assert ours["value"].to_numpy() == pytest.approx(written["value"].to_numpy(), nan_ok=True)
-    pooled = results.scores.query("fold == 'pooled'").set_index(["metric", "method"])["value"]
-    values = results.intervals.set_index(["metric", "method"])["value"]
-    for key in pooled.index:
-        assert values[key] == pytest.approx(pooled[key], nan_ok=True)
+    own = results.scores.groupby(["metric", "method"])["value"].mean()
+    values = results.intervals.set_index(["metric", "method"])["networks_value"]
+    for key in own.index:
+        assert values[key] == pytest.approx(own[key], nan_ok=True)
     mean = results.mean_costs().set_index(["metric", "method"])["value"]
     each = results.costs.groupby(["metric", "method"])["value"].mean()
     assert mean.sort_index().tolist() == pytest.approx(each.sort_index().tolist(), nan_ok=True)

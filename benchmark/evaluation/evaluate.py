@@ -51,7 +51,7 @@ Scores: TypeAlias = npt.ArrayLike | Mapping[str, npt.ArrayLike]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Evaluation:
-    """What is known of some methods on one set of test images.
+    """What is known of some methods on one set of test images, given these trained networks.
 
     Attributes:
         methods: names, each one's before those of its calibrated versions.
@@ -61,10 +61,12 @@ class Evaluation:
         scores: the metrics alone, one row for each method and metric.
         intervals: one row for each method and metric, and at the end, where there is a calibration
             part, those of its class shares: ``value``, ``low``, ``high``, noise floor
-            (``floor_mean``, ``floor_high``), ``p_calibrated`` and more.
+            (``floor_mean``, ``floor_high``), ``p_calibrated``, ``inside_floor`` (0 or 1) and more.
         pairs: one row for each metric, method and reference (``against``, and the best method of
             the metric): ``difference`` with its interval, effect size and p-values.
-        ranks: one row for each method, best first: ``rank``, ``chance_best``, ``group``.
+        ranks: one row for each method, best first: ``rank``, ``against_first``; and of each
+            ranked metric, such as ECE, ``rank_ece``, ``group_ece`` (methods that share a letter
+            cannot be told apart) and ``best_ece`` (whether it cannot be excluded as the best).
         notes: small print, in sentences.
         unused: what was not read of a file, by its name.
         understood: how each file was read, and what was fitted, in sentences.
@@ -280,7 +282,20 @@ def _predictions(
     again = [name for name, count in counts.items() if count > 1]
     if again:
         raise InputError(f"two methods would be called {again}: rename one of the files")
-    return predictions, definitions, fitted
+    return [_by_name(p) for p in predictions], definitions, fitted
+
+
+def _by_name(p: Predictions) -> Predictions:
+    """The same with its images sorted by name: methods are compared image by image."""
+    order = np.argsort(p.ids, kind="stable")
+    return dataclasses.replace(
+        p,
+        ids=p.ids[order],
+        labels=p.labels[order],
+        log_probs=p.log_probs[order],
+        groups=None if p.groups is None else p.groups[order],
+        posterior=None if p.posterior is None else p.posterior[order],
+    )
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.evaluation.evaluate import Evaluation
-from benchmark.measures.declared import metrics
+from benchmark.measures.declared import metrics, ranked
 from benchmark.report.words import (
     CLASS_SHARES,
     FEW_ERRORS,
@@ -26,12 +26,15 @@ from benchmark.report.words import (
     sensible_digits,
 )
 
-RANK_KEYS = ("rank", "chance_best", "group")
+RANK_KEYS = (
+    *("rank", "against_first"),
+    *(f"{what}_{metric}" for what in ("rank", "group", "best") for metric in ranked()),
+)
 VALUE_KEYS = (
     *("value", "low", "high", "floor_mean", "floor_high"),
     *("p_calibrated", "inside_floor", "few_errors"),
 )
-PAIR_KEYS = ("difference", "low", "high", "effect_size", "p", "p_holm")
+PAIR_KEYS = ("difference", "low", "high", "simultaneous", "effect_size", "p", "p_holm")
 
 
 def as_json(result: Evaluation) -> str:
@@ -141,8 +144,12 @@ def as_table(result: Evaluation, width: int | None = None) -> str:
             cells = _value(row, scale, digits)
             signs |= set(cells[0])
             if compared:
-                for reference in (result.against, best.get(metric)):
-                    cells += _difference(pairs.get((metric, method, reference)), scale, digits)
+                cells += _difference(pairs.get((metric, method, result.against)), scale, digits)
+                if best.get(metric) == result.against:  # those intervals hold one by one
+                    cells += ["it is the best" if method == result.against else "", ""]
+                else:
+                    pair = pairs.get((metric, method, best.get(metric, "")))
+                    cells += _difference(pair, scale, digits)
             head = f"  {method}" if several else column_head(metric)
             table.add_row(head, *cells, end_section=several and method == shown[-1])
     text = io.StringIO()
@@ -157,7 +164,7 @@ def as_table(result: Evaluation, width: int | None = None) -> str:
 
 def _value(row: Mapping[str, Any], scale: float, digits: int) -> list[str]:
     """Value with its marks, interval, noise floor, p."""
-    marks = INSIDE_FLOOR * row["inside_floor"] + FEW_ERRORS * row["few_errors"]
+    marks = INSIDE_FLOOR * (row["inside_floor"] == 1) + FEW_ERRORS * row["few_errors"]
     floor = [row[key] for key in ("floor_mean", "floor_high") if not math.isnan(row[key])]
     return [
         number(row["value"] * scale, digits) + marks,

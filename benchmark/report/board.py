@@ -14,15 +14,20 @@ import pandas as pd
 
 from benchmark import api
 from benchmark.api import BlockKey, Quantity, fold_scheme
+from benchmark.measures.declared import metrics as declared
+from benchmark.measures.declared import ranked
+from benchmark.measures.kinds import CalibrationMeasure
 from benchmark.report.words import (
     ABSENT,
     ARROWS,
     DOUBTFUL,
     INSIDE_FLOOR,
+    UNSTABLE,
     column_head,
     file_name,
     in_order,
     interval,
+    letter_ranges,
     number,
     percent,
     quantity,
@@ -32,6 +37,7 @@ from benchmark.report.words import (
 )
 from benchmark.statistics import Tables, charges, cheapest
 from benchmark.statistics.blocks import KEY
+from benchmark.statistics.ranks import ALIKE, FIRST
 
 NAN = math.nan
 T = TypeVar("T")
@@ -39,24 +45,47 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Value:
-    """One number of the table with all that is said about it; NaN where nothing is."""
+    """One metric of a method with all that is said about it; NaN where nothing is.
+
+    Attributes:
+        value: what the block's question asks for, with the ends of its interval.
+        networks_value: of these trained networks, with the ends of its interval; the noise floor
+            belongs to it.
+        inside_floor: how many of these networks are inside their own noise floor.
+        replicates: how many networks there are.
+        few_errors: whether they err too seldom for the intervals to be trusted.
+        unstable: whether the scatter between trainings is an outlier.
+    """
 
     value: float = NAN
     low: float = NAN
     high: float = NAN
-    mean_of_folds: float = NAN
-    training_low: float = NAN
-    training_high: float = NAN
+    networks_value: float = NAN
+    networks_low: float = NAN
+    networks_high: float = NAN
     floor_mean: float = NAN
     floor_high: float = NAN
     p_calibrated: float = NAN
-    inside_floor: bool = False
+    inside_floor: float = NAN
+    replicates: int = 1
     few_errors: bool = False
+    unstable: bool = False
+
+    @property
+    def all_inside(self) -> bool:
+        """Whether every network is inside its noise floor."""
+        return self.inside_floor == self.replicates
+
+    @property
+    def inside(self) -> str:
+        """How many networks are inside their noise floor: ``2 of 3``."""
+        known = not math.isnan(self.inside_floor)
+        return f"{self.inside_floor:.0f} of {self.replicates}" if known else ABSENT
 
     @property
     def mark(self) -> str:
-        """The sign of a value inside the noise floor."""
-        return INSIDE_FLOOR * self.inside_floor
+        """The signs of all networks inside the noise floor, and of unstable training."""
+        return INSIDE_FLOOR * self.all_inside + UNSTABLE * self.unstable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,9 +95,49 @@ class Difference:
     difference: float = NAN
     low: float = NAN
     high: float = NAN
+    simultaneous: bool = False
     effect_size: float = NAN
     p: float = NAN
     p_holm: float = NAN
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """Where a method stands in a ranked metric.
+
+    Attributes:
+        rank: among the methods; 1 is best.
+        group: letters; methods that share one cannot be told apart in this metric.
+        best: whether it cannot be excluded as the best.
+    """
+
+    rank: float = NAN
+    group: str = ""
+    best: bool = False
+
+    @property
+    def letters(self) -> frozenset[str]:
+        """The letters of its group; beyond z they carry a number."""
+        return frozenset(re.findall(r"[a-z]\d*", self.group))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detectable:
+    """What difference in a metric could have been found.
+
+    Attributes:
+        detectable: the difference.
+        first: the best method in this metric.
+        second: the next one.
+        difference: between these two.
+        needed: replicates that would find it; infinite for too many, NaN where it is not known.
+    """
+
+    detectable: float
+    first: str
+    second: str
+    difference: float
+    needed: float
 
 
 @dataclass(frozen=True)
@@ -92,31 +161,38 @@ class Row:
 
     Attributes:
         method: its name.
-        rank: mean of its ranks of accuracy, ECE and NLL, with the interval of the replicates.
-        group: letters; methods that share one cannot be told apart.
-        chance_best: how often it comes out best.
+        rank: mean of its ranks of accuracy, ECE and NLL, with its interval.
+        against_first: what the tests say of it beside the first ranked method.
+        places: where it stands in each ranked metric.
         values: its metrics: the same for all methods of a block.
         costs: its costs, by (cost, hardware).
-        differences: to the reference and to the best method, by (metric, other method).
+        differences: by (question, metric, other method): to the reference and to the best one.
     """
 
     method: str
     rank: Value
-    group: str = ""
-    chance_best: float = NAN
+    against_first: str = ""
+    places: Mapping[str, Standing] = field(default_factory=dict)
     values: Mapping[str, Value] = field(default_factory=dict)
     costs: Mapping[tuple[str, str], Charge] = field(default_factory=dict)
-    differences: Mapping[tuple[str, str], Difference] = field(default_factory=dict)
-
-    @property
-    def letters(self) -> frozenset[str]:
-        """The letters of its group; beyond z they carry a number."""
-        return frozenset(re.findall(r"[a-z]\d*", self.group))
+    differences: Mapping[tuple[str, str, str], Difference] = field(default_factory=dict)
 
     @property
     def few_errors(self) -> bool:
         """Whether it errs too seldom for its intervals to be trusted."""
         return any(value.few_errors for value in self.values.values())
+
+    def place(self, metric: str) -> Standing:
+        """Where it stands in a metric; nowhere where that is not ranked."""
+        return self.places.get(metric, Standing())
+
+    def compared(self, other: Row) -> dict[str, bool]:
+        """The ranked metrics in which the tests tell it apart: whether it is the better one."""
+        return {
+            metric: self.places[metric].rank < other.places[metric].rank
+            for metric in self.places
+            if not self.places[metric].letters & other.places[metric].letters
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,8 +202,10 @@ class TableCell:
     Attributes:
         value: what is printed, unrounded.
         text: the number.
-        mark: a sign that refers to the small print.
+        mark: signs that refer to the small print.
         extra: its interval, or a cost's ratio.
+        letters: of its group in this metric.
+        inside: how many networks are inside their noise floor: ``2 of 3``.
         floor: the noise floor, its mean and the point that a value is held against: ``1.2 (1.9)``.
         p: of perfect calibration.
     """
@@ -136,6 +214,8 @@ class TableCell:
     text: str
     mark: str = ""
     extra: str = ""
+    letters: str = ""
+    inside: str = ""
     floor: str = ""
     p: float = NAN
 
@@ -151,30 +231,33 @@ class Column:
         quantity: what is declared of it.
         cells: by method.
         main: whether it stands in the short tables.
-        hardware: what it was measured on; empty where the board has no choice of it.
+        note: the machine that it was measured on where the board has a choice of it; what was
+            taken off.
         has_floor: whether a noise floor was measured.
-        best: the method with the best value; empty where there is no winner, and for costs.
+        has_letters: whether methods are compared by it.
+        best: the methods that cannot be excluded as the best.
     """
 
     quantity: Quantity
     cells: Mapping[str, TableCell]
     main: bool
-    hardware: str = ""
+    note: str = ""
     has_floor: bool = False
-    best: str = ""
+    has_letters: bool = False
+    best: frozenset[str] = frozenset()
 
     @property
     def head(self) -> str:
-        """Short name, unit, arrow of the better direction, and the machine."""
+        """Short name, unit, arrow of the better direction, and the note."""
         head = column_head(self.quantity.name)
-        return f"{head} ({self.hardware})" if self.hardware else head
+        return f"{head} ({self.note})" if self.note else head
 
     @property
     def hint(self) -> str:
-        """Unit, machine and direction, for a small line under the name."""
+        """Unit, direction and note, for a small line under the name."""
         q = self.quantity
         better = f"{ARROWS[q.direction]} better" if q.direction else ""
-        return ", ".join(part for part in (q.printed_unit, self.hardware, better) if part)
+        return ", ".join(part for part in (q.printed_unit, better, self.note) if part)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -183,29 +266,38 @@ class Board:
 
     Attributes:
         block: what it is about.
+        question: "methods", over other trainings; "networks" with too few replicates for that.
         rows: the methods by rank, then by name.
         unranked: what stands beneath them for comparison, with values alone: the class shares.
-        images: how many test images each value is made of.
+        images: how many test images there are.
         replicates: how many replicates each method has.
         against: the reference of the paired differences.
-        leaders: the best method of each metric, which is the other reference.
+        leaders: the best method by (question, metric), which is the other reference.
+        detectable: what difference in each ranked metric could have been found.
         cost_reference: the reference of the costs' ratios.
         alpha: one minus the coverage of the intervals.
-        cheapest: of the methods that cannot be told apart from the best, the one that trains
+        cheapest: of the methods that cannot be told apart from the first, the one that trains
             quickest, and those that are not seen to take longer; None where times cannot be
             compared.
     """
 
     block: BlockKey
+    question: str
     rows: tuple[Row, ...]
     images: int
     replicates: int
     against: str
-    leaders: Mapping[str, str]
+    leaders: Mapping[tuple[str, str], str]
+    detectable: Mapping[str, Detectable]
     cost_reference: str
     alpha: float
     cheapest: tuple[str, tuple[str, ...]] | None = None
     unranked: tuple[Row, ...] = ()
+
+    @property
+    def of_methods(self) -> bool:
+        """Whether it speaks of methods, and not of these trained networks alone."""
+        return self.question == "methods"
 
     # --- what it is called ---------------------------------------------------------------
 
@@ -263,23 +355,37 @@ class Board:
         return (*map(self._metric_column, self.metrics), *map(self._cost_column, self.costs))
 
     def _metric_column(self, metric: str) -> Column:
-        def cell(v: Value) -> TableCell:
-            text, bounds = self.printed(metric, v.value, v.low, v.high)
-            floor = ""
-            if not math.isnan(v.floor_high):
-                mean, high = (self.printed(metric, end)[0] for end in (v.floor_mean, v.floor_high))
-                floor = f"{mean} ({high})"
-            return TableCell(value=v.value, text=text, mark=v.mark, extra=bounds, floor=floor,
-                        p=v.p_calibrated)  # fmt: skip
-
-        best = self.best(metric)
+        # What it says of methods has its noise removed: the floor is that of the networks.
+        floors = self.has_floor(metric) and not self.of_methods
+        removed = self.of_methods and isinstance(declared()[metric], CalibrationMeasure)
         return Column(
             quantity=quantity(metric),
-            cells={row.method: cell(row.values[metric]) for row in self.all_rows},
+            cells={row.method: self._cell(row, metric, floors) for row in self.all_rows},
             main=metric in self.main_metrics,
+            note="noise removed" if removed else "",
             has_floor=self.has_floor(metric),
-            best=best.method if best else "",
+            has_letters=any(row.place(metric).group for row in self.rows),
+            best=frozenset(row.method for row in self.rows if row.place(metric).best),
         )
+
+    def _cell(self, row: Row, metric: str, floors: bool) -> TableCell:
+        v = row.values[metric]
+        text, bounds = self.printed(metric, v.value, v.low, v.high)
+        return TableCell(
+            value=v.value,
+            text=text,
+            mark=v.mark,
+            extra=bounds,
+            letters=letter_ranges(row.place(metric).group),
+            inside=v.inside if self.has_floor(metric) else "",
+            floor=self.floor(metric, v) if floors else "",
+            p=v.p_calibrated if floors else NAN,
+        )
+
+    def floor(self, metric: str, value: Value) -> str:
+        """A noise floor: its mean, and the point that a value is held against: ``1.2 (1.9)``."""
+        mean, high = (self.printed(metric, end)[0] for end in (value.floor_mean, value.floor_high))
+        return ABSENT if math.isnan(value.floor_high) else f"{mean} ({high})"
 
     def _cost_column(self, key: tuple[str, str]) -> Column:
         q = quantity(key[0])
@@ -293,7 +399,7 @@ class Board:
 
         cells = {row.method: cell(row.costs.get(key, Charge())) for row in self.all_rows}
         hardware = key[1] if len(self.hardware) > 1 else ""
-        return Column(quantity=q, cells=cells, main=bool(q.main), hardware=hardware)
+        return Column(quantity=q, cells=cells, main=bool(q.main), note=hardware)
 
     # --- what is said of its numbers -----------------------------------------------------
 
@@ -313,11 +419,17 @@ class Board:
     def printed(
         self, metric: str, value: float, low: float = NAN, high: float = NAN
     ) -> tuple[str, str]:
-        """A number of a metric, and its interval (empty where there is none)."""
-        scale, digits = quantity(metric).scale, self.digits(metric)
-        return number(value * scale, digits), interval(low * scale, high * scale, digits)
+        """A number of a metric, and its interval.
 
-    def best(self, metric: str) -> Row | None:
+        That is empty where there is none, and where it is all of the metric's range.
+        """
+        q, digits = quantity(metric), self.digits(metric)
+        least, most = declared()[metric].range
+        whole = math.isfinite(most) and low <= least and high >= most
+        bounds = "" if whole else interval(low * q.scale, high * q.scale, digits)
+        return number(value * q.scale, digits), bounds
+
+    def leading(self, metric: str) -> Row | None:
         """The method with the best value, of equals the better ranked; None without a winner."""
         better = quantity(metric).direction
         known = [row for row in self.rows if not math.isnan(row.values[metric].value)]
@@ -337,24 +449,36 @@ class Board:
 
     @property
     def covers(self) -> str:
-        """What the intervals of the values cover besides the draw of the test images."""
-        if self.block.folds == "draws":  # nothing here says how many there are
-            return "given these trained models, or over seeds too where there are several"
-        once = 1 if self.block.folds == "official" else int(self.block.folds.split()[0])
-        if self.replicates > once:
-            return "and for other seeds of training: the variance between seeds is added"
-        return "given these trained models"
+        """What the intervals of the values are for."""
+        if not self.of_methods:
+            return "for other test images, given these trained networks"
+        if self.block.folds == "official":
+            return "for other seeds of training on the same images, and for other test images"
+        return "for other trainings and other test images"
 
     @property
     def floor_point(self) -> str:
         """Of the noise floor, as ``97.5 %``: below it lie as many values by chance."""
         return percent(1 - self.alpha / 2)
 
+    @cached_property
+    def ranked(self) -> tuple[str, ...]:
+        """The metrics by which methods are ranked."""
+        return tuple(m for m in ranked() if m in self.metrics)
+
+    def beside_first(self, relation: str) -> tuple[Row, ...]:
+        """The methods of which the tests say this beside the first ranked one."""
+        return tuple(row for row in self.rows if row.against_first == relation)
+
+    @cached_property
+    def alike(self) -> tuple[Row, ...]:
+        """The first ranked method and all that cannot be told apart from it."""
+        return (*self.beside_first(FIRST), *self.beside_first(ALIKE))
+
     @property
-    def tied(self) -> tuple[Row, ...]:
-        """The best ranked method and all that cannot be told apart from it."""
-        first, *others = self.rows
-        return (first, *(row for row in others if first.letters & row.letters))
+    def differ(self) -> bool:
+        """Whether any two methods can be told apart in a ranked metric."""
+        return any(len({row.place(m).group for row in self.rows}) > 1 for m in self.ranked)
 
 
 # --- from the statistics' frames -------------------------------------------------------------
@@ -381,14 +505,20 @@ def make_boards(
     if len(costs):
         costs = costs.assign(folds=costs["fold"].astype(str).map(fold_scheme))
     every = _by_block(costs)
+    found = _by_block(tables.detectable)
     boards = []
     for block, ranks in _by_block(tables.ranks).items():
         shown, paired = values.get(block, _NOTHING), pairs.get(block, _NOTHING)
-        references = dict.fromkeys(paired["metric"], against)
+        # Pairs are formed with the best method and with the reference alone.
+        leaders = dict.fromkeys(zip(paired["question"], paired["metric"]), against)
         others = paired[paired["reference"] != against]
+        leaders |= dict(
+            zip(zip(others["question"], others["metric"]), others["reference"], strict=True)
+        )
         base = cost_reference if cost_reference in set(ranks["method"]) else against
         by_method = _by_method(Value, shown, "metric")
-        differences = _by_method(Difference, paired, "metric", "reference")
+        differences = _by_method(Difference, paired, "question", "metric", "reference")
+        possible = found.get(block, _NOTHING).set_index("metric")
         paid = every.get(block)
         charged = (
             {}
@@ -398,9 +528,9 @@ def make_boards(
         rows = [
             Row(
                 method=(method := rank["method"]),
-                rank=Value(value=rank["rank"], low=rank["low"], high=rank["high"]),
-                group=rank["group"],
-                chance_best=rank["chance_best"],
+                rank=_rank(rank, len(ranks)),
+                against_first=rank["against_first"],
+                places=_places(rank),
                 values=by_method.get(method, {}),
                 costs=charged.get(method, {}),
                 differences=differences.get(method, {}),
@@ -409,6 +539,7 @@ def make_boards(
         ]
         board = Board(
             block=block,
+            question=str(ranks["question"].iloc[0]),
             rows=tuple(rows),
             unranked=tuple(
                 Row(method=m, rank=Value(), values=by_method[m])
@@ -418,18 +549,36 @@ def make_boards(
             images=int(shown["images"].max()) if len(shown) else 0,
             replicates=int(shown["replicates"].max()) if len(shown) else 0,
             against=against,
-            # Pairs are formed with the best method and with the reference alone.
-            leaders=references | dict(zip(others["metric"], others["reference"], strict=True)),
+            leaders=leaders,
+            detectable={
+                str(metric): Detectable(**{f.name: line[f.name] for f in fields(Detectable)})
+                for metric, line in possible.iterrows()
+            },
             cost_reference=base,
             alpha=alpha,
         )
         if paid is not None:
-            board = replace(board, cheapest=cheapest(paid, [r.method for r in board.tied], alpha))
+            board = replace(board, cheapest=cheapest(paid, [r.method for r in board.alike], alpha))
         boards.append(board)
     return tuple(sorted(boards, key=lambda b: (b.block.dataset, b.block.backbone, b.block)))
 
 
-_NOTHING = pd.DataFrame(columns=["method", "metric", "reference"])
+_NOTHING = pd.DataFrame(columns=["question", "method", "metric", "reference"])
+
+
+def _rank(record: Mapping[Any, Any], methods: int) -> Value:
+    """The mean rank; of one method alone an interval would say nothing."""
+    low, high = (record[end] if methods > 1 else NAN for end in ("low", "high"))
+    return Value(value=record["rank"], low=low, high=high)
+
+
+def _places(record: Mapping[Any, Any]) -> dict[str, Standing]:
+    """Where a method stands in each ranked metric."""
+    return {
+        metric: Standing(**{f.name: record[f"{f.name}_{metric}"] for f in fields(Standing)})
+        for metric in ranked()
+        if f"group_{metric}" in record
+    }
 
 
 def _by_block(frame: pd.DataFrame) -> dict[BlockKey, pd.DataFrame]:

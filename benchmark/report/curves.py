@@ -59,7 +59,7 @@ class Measured(NamedTuple):
         low: lower ends of the intervals.
         high: their upper ends.
         floor: upper ends of the noise floors.
-        inside: ``(n,)`` whether the value lies inside the noise floor.
+        inside: ``(n,)`` whether all networks of the method are inside their noise floors.
     """
 
     short: str
@@ -74,8 +74,14 @@ class Measured(NamedTuple):
     inside: BoolArray
 
 
-def measured(rows: Sequence[Row], metric: str) -> Measured:
-    """A metric of some methods with its intervals and noise floors."""
+def measured(rows: Sequence[Row], metric: str, floors: bool = False) -> Measured:
+    """A metric of some methods with its intervals.
+
+    Args:
+        rows: the methods.
+        metric: which.
+        floors: whether the values are those that the noise floors belong to.
+    """
     q = quantity(metric)
     values = [row.values.get(metric, Value()) for row in rows]
     percent = q.printed_unit == "%"
@@ -92,8 +98,8 @@ def measured(rows: Sequence[Row], metric: str) -> Measured:
         printed("value"),
         printed("low"),
         printed("high"),
-        printed("floor_high"),
-        np.array([v.inside_floor for v in values], bool),
+        printed("floor_high") if floors else np.full(len(values), np.nan),
+        np.array([v.all_inside for v in values], bool),
     )
 
 

@@ -161,11 +161,7 @@ def _forest(
         label.set_fontweight("bold" if bold else "normal")
     axes[0].set_ylim(len(methods) - 0.4, -0.6)
     handles = [_dot(BLUE, "o", f"value with {coverage} interval")]
-    if any(np.isfinite(m.floor).any() for m in metrics):
-        handles += [
-            _dot("white", "o", "inside the noise floor", edge=BLUE),
-            _patch(BAND, "noise floor: what perfect calibration would score"),
-        ]
+    handles += _floor_keys(metrics)
     if any(np.isfinite(m.value[is_reference]).any() for m in metrics):
         handles.append(_line(GREY, f"value of {shortened(reference, 24)}", dashed=True))
     if any(np.isinf(m.value).any() for m in metrics):
@@ -252,7 +248,7 @@ def _scatter(
         _dot(GREY, "o", "other methods"),
     ]
     if inside.any():
-        handles.append(_dot("white", "o", "hollow: inside its own noise floor", edge=GREY))
+        handles.append(_dot("white", "o", "hollow: inside the noise floor", edge=GREY))
     _legend(figure, *handles)
     return figure
 
@@ -324,9 +320,7 @@ def _family(
     handles = [_dot(colour, marker, f"{name}-N") for name, (colour, marker) in shapes.items()]
     if reference is not None:
         handles.append(_line(GREY, reference[0], dashed=True))
-    if any(np.isfinite(m.floor).any() for of_family in metrics for m in of_family.values()):
-        handles += [_dot("white", "o", "inside the noise floor", edge=BLUE),
-                    _patch(BAND, "noise floor")]  # fmt: skip
+    handles += _floor_keys([m for of_family in metrics for m in of_family.values()])
     _legend(figure, *handles, constrained=True)
     return figure
 
@@ -518,6 +512,16 @@ def _legend(figure: Figure, *handles: Artist, constrained: bool = False) -> None
         columnspacing=1.6,
         borderaxespad=0.3,
     )
+
+
+def _floor_keys(metrics: Sequence[Measured]) -> list[Artist]:
+    """Keys for what is drawn of noise floors."""
+    keys = []
+    if any(m.inside.any() for m in metrics):
+        keys.append(_dot("white", "o", "inside the noise floor", edge=BLUE))
+    if any(np.isfinite(m.floor).any() for m in metrics):
+        keys.append(_patch(BAND, "noise floor of perfect calibration"))
+    return keys
 
 
 def _patch(colour: str, label: str) -> Artist:

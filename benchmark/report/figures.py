@@ -27,7 +27,7 @@ from benchmark.inference import comparison
 from benchmark.measures.costs import ELSEWHERE
 from benchmark.measures.declared import ranked
 from benchmark.report import curves
-from benchmark.report.board import Board, Row
+from benchmark.report.board import Board, Row, Value
 from benchmark.report.curves import BoolArray, MethodCurves, Number
 from benchmark.report.words import (
     INSIDE_FLOOR,
@@ -200,12 +200,12 @@ def reliability(board: Board, known: Mapping[str, MethodCurves]) -> Drawing | No
         return None
     methods = [row.method for row in rows]
     binned = [known[m].reliability for m in methods]
-    errors = curves.measured(rows, "ece")
+    errors = [row.values.get("ece", Value()) for row in rows]
     notes = [
-        "" if math.isnan(value) else (
-            f"ECE {number(value, board.digits('ece'))} %{INSIDE_FLOOR if inside else ''}"
+        "" if math.isnan(v.networks_value) else (
+            f"ECE {board.printed('ece', v.networks_value)[0]} %{INSIDE_FLOOR * v.all_inside}"
         )
-        for value, inside in zip(errors.value, errors.inside, strict=True)
+        for v in errors
     ]  # fmt: skip
     largest = max(float(r.share.max()) for r in binned)
     said = [
@@ -221,8 +221,11 @@ def reliability(board: Board, known: Mapping[str, MethodCurves]) -> Drawing | No
         "over-confident. The grey band is where a perfectly calibrated model's points would fall "
         f"in {board.coverage} of cases, bin by bin; the bars beneath show the share of the images "
         f"that has that confidence, in all panels on one scale up to {number(largest * 100, 0)} %. "
-        f"{INSIDE_FLOOR} behind an ECE: inside the noise floor, a perfectly calibrated model "
-        "would score as high by chance.",
+        "All networks of a method are shown together, in which those that are too sure and those "
+        "that are not sure enough may cancel; the ECE is the mean of each one's own, noise "
+        "and all. "
+        f"{INSIDE_FLOOR} behind it: every one is inside its noise floor, a perfectly calibrated "
+        "network would score as high by chance.",
         alt=f"Reliability diagrams of {_counted(methods)}. {'; '.join(some or said)}.",
         picture="diagrams",
         values={
@@ -239,18 +242,19 @@ def intervals(board: Board) -> Drawing | None:
     methods = [row.method for row in board.rows]
     said = []
     for metric in metrics:
-        best = board.best(metric)
-        if best is not None:
+        leading = board.leading(metric)
+        if leading is not None:
             q = quantity(metric)
-            value = number(best.values[metric].value * q.scale, board.digits(metric))
-            sign = INSIDE_FLOOR if best.values[metric].inside_floor else ""
+            value, _ = board.printed(metric, leading.values[metric].value)
             unit = " %" if q.printed_unit == "%" else ""
-            said.append(f"lowest {q.short}: {best.method} ({value}{sign}{unit})")
+            said.append(
+                f"lowest {q.short}: {leading.method} ({value}{leading.values[metric].mark}{unit})"
+            )
     return Drawing(
         name=f"intervals--{board.file_name}",
         title="Calibration error and likelihood with intervals",
         caption="Each dot is the value in the leaderboard, each line its "
-        f"{board.coverage} interval, for other test images of the same kind, {board.covers}; "
+        f"{board.coverage} interval {board.covers}; "
         f"methods by rank, {board.against} in bold with a dashed line at its value. Intervals of "
         "two methods may overlap although the methods differ: the paired differences decide.",
         alt=f"Intervals of {_counted(methods)}; {'; '.join(said)}.",
@@ -259,7 +263,7 @@ def intervals(board: Board) -> Drawing | None:
             "methods": methods,
             "reference": board.against,
             "coverage": board.coverage,
-            "metrics": [curves.measured(board.rows, m) for m in metrics],
+            "metrics": [curves.measured(board.rows, m, not board.of_methods) for m in metrics],
         },
     )
 
@@ -300,8 +304,8 @@ def _cost(
         title="Calibration error against training cost" + "".join(f" ({h})" for h in suffix),
         caption="No method was found to be both cheaper and better calibrated than one on the "
         "Pareto front; times within 5 % count as equal. These are point values, without their "
-        "intervals: between methods inside their noise floors (hollow) a difference in ECE means "
-        "nothing, and the paired differences decide on the others. A method pays for every network "
+        "intervals: the paired differences decide. Hollow: all networks of the method are inside "
+        "their noise floors. A method pays for every network "
         "that it uses."
         f"{f' Measured on {hardware}.' if hardware else ''}"
         + (
@@ -349,7 +353,7 @@ def _family(
     rows = {row.method: row for row in board.rows}
     shown = {s: [rows[m] for m in members.values()] for s, members in list(stems.items())[:4]}
     largest, members = next(iter(stems.items()))
-    metrics = _main_losses(board)
+    metrics, floors = _main_losses(board), not board.of_methods
     reference = rows.get(board.cost_reference)
     dashed = None
     if reference is not None and of_reference is not None:
@@ -369,15 +373,15 @@ def _family(
         title=f"How many {noun}?" if count else f"Which {noun}?",
         caption="Calibration error and likelihood of "
         f"{f'multi-{_singular(noun)} ' if count else ''}methods against the {axis}, "
-        f"with {board.coverage} intervals. Intervals of two methods may overlap although "
-        "the methods differ: the paired differences in the tables decide.",
+        f"with {board.coverage} intervals {board.covers}. Intervals of two methods may overlap "
+        "although the methods differ: the paired differences in the tables decide.",
         alt=f"ECE of {largest} by {axis}: {said}." if "ece" in metrics else f"NLL by {axis}.",
         picture="family",
         values={
             "xlabel": axis[:1].upper() + axis[1:],
             "members": {stem: list(stems[stem]) for stem in shown},
             "metrics": [
-                {stem: curves.measured(of_stem, m) for stem, of_stem in shown.items()}
+                {stem: curves.measured(of_stem, m, floors) for stem, of_stem in shown.items()}
                 for m in metrics
             ],
             "reference": dashed,
@@ -520,7 +524,7 @@ def _critical(
             + ("" if test.powered else " (underpowered)")
         )
         drawn[heading] = {str(method): ranks[method].tolist() for method in mean.index}
-        said.append(f"{short}: best mean rank {mean.index[0]} ({mean.iloc[0]:.1f})")
+        said.append(f"{short}: lowest mean rank {mean.index[0]} ({mean.iloc[0]:.1f})")
         if not test.powered:
             reach = len(mean) - 1
             note = (

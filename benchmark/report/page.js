@@ -68,14 +68,15 @@ narrow.addEventListener("change", fold);
 for (const type of ["input", "change"]) form.addEventListener(type, filter);
 form.addEventListener("submit", (event) => event.preventDefault());
 
-// Comparing: the methods that can be told apart from the one pointed at fade.
+// Comparing: the methods that are told apart from the one pointed at, in any metric, fade.
 for (const body of document.querySelectorAll("table.leaderboard tbody")) {
-  const letters = (row) => row.dataset.letters.split(" ").filter(Boolean);
+  const letters = (row) => row.dataset.letters.split(",").map((own) => own.split(" "));
+  const apart = (one, other) => {
+    const others = letters(other);
+    return letters(one).some((own, i) => !own.some((letter) => others[i].includes(letter)));
+  };
   const fade = (chosen) => {
-    const own = new Set(chosen ? letters(chosen) : []);
-    for (const row of body.rows) {
-      row.classList.toggle("apart", own.size > 0 && row !== chosen && !letters(row).some((l) => own.has(l)));
-    }
+    for (const row of body.rows) row.classList.toggle("apart", chosen !== null && apart(row, chosen));
   };
   for (const type of ["pointerover", "focusin"]) {
     body.addEventListener(type, (event) => fade(event.target.closest("tr")));

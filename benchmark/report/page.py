@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jinja2
 from markupsafe import Markup, escape
@@ -16,19 +16,18 @@ from markupsafe import Markup, escape
 from benchmark.report import sentences
 from benchmark.report.board import Board, Column, Row, Value
 from benchmark.report.figures import Drawing
-from benchmark.report.tables import chance_cell, details, name_cell
+from benchmark.report.tables import details, name_cell
 from benchmark.report.words import (
     broken,
     in_order,
     interval,
-    letter_ranges,
     listed,
     no_difference,
     number,
     p_equation,
-    quantity,
     ratio,
     significant,
+    some,
 )
 from benchmark.statistics import Tables
 
@@ -59,9 +58,9 @@ def render(
         undefined=jinja2.StrictUndefined,
     )
     used_in_the_page = (
-        bar, breakable, chance_cell, data_uri, details, facts, floor_sentence, interval, labelled,
-        letter_ranges, linked, name_cell, number, p_equation, sentences.ratio_note,
-        sentences.subtitle, size, sortable,
+        bar, breakable, data_uri, details, floor_sentence, in_short, interval, labelled, linked,
+        name_cell, number, p_equation, sentences.heading, sentences.ratio_note,
+        sentences.subtitle, size, sortable, worded,
     )  # fmt: skip
     environment.globals |= {function.__name__: function for function in used_in_the_page}
     style, script = (
@@ -95,34 +94,14 @@ def render(
 # --- in short ----------------------------------------------------------------------------
 
 
-class Fact(NamedTuple):
-    """The best method in one respect, and its value."""
-
-    label: str
-    method: str
-    text: str
-
-
-def facts(board: Board) -> list[Fact]:
-    """What a reader in a hurry takes away from a board, besides the best rank."""
-    found = []
-    for metric in board.main_metrics[:3]:
-        row = board.best(metric)
-        if row is None:
-            continue
-        q, value = quantity(metric), row.values[metric]
-        text, bounds = board.printed(metric, value.value, value.low, value.high)
-        unit = " %" if q.printed_unit == "%" else ""
-        superlative = "Highest" if q.direction == "higher" else "Lowest"
-        short = q.short if q.short[:2].isupper() else q.short[:1].lower() + q.short[1:]
-        text = f"{text}{value.mark}{unit} {bounds}".rstrip()
-        found.append(Fact(f"{superlative} {short}", row.method, text))
+def in_short(board: Board) -> list[sentences.Finding]:
+    """What a reader in a hurry takes away from a board."""
     cheapest = _cheapest(board)
-    return [*found, cheapest] if cheapest else found
+    return [*sentences.headline(board), *([cheapest] if cheapest else [])]
 
 
-def _cheapest(board: Board) -> Fact | None:
-    """Of the methods that cannot be told apart from the best, the one that trains quickest."""
+def _cheapest(board: Board) -> sentences.Finding | None:
+    """Of the methods that are not told apart from the first, the one that trains quickest."""
     if board.cheapest is None:
         return None
     method, equal = board.cheapest
@@ -134,30 +113,31 @@ def _cheapest(board: Board) -> Fact | None:
     )
     times = ratio(cost.ratio, cost.ratio_low, cost.ratio_high)
     relative = f" ({times} of {board.cost_reference})" if times else ""
-    text = f"{significant(cost.value)} s{relative}{no_difference(equal, len(board.tied) - 1)}"
-    return Fact("Cheapest of the best to train", method, text)
+    others = no_difference(equal, len(board.alike) - 1)
+    text = f": {significant(cost.value)} s to train{relative}{others}"
+    return sentences.Finding("Cheapest not told apart", (sentences.Name(method), text))
+
+
+def worded(piece: str, anchors: Mapping[str, str]) -> Markup:
+    """A piece of a sentence; a method's name leads to its definition."""
+    if not isinstance(piece, sentences.Name):
+        return escape(piece)
+    link = Markup('<a class="method" href="#{}">{}</a>')
+    return link.format(anchors[piece], breakable(piece))
 
 
 def floor_sentence(board: Board) -> str:
-    """Which methods' ECE a perfectly calibrated model would reach by chance."""
+    """Of which methods all networks are inside the noise floor of ECE."""
     values = {row.method: row.values["ece"] for row in board.rows if "ece" in row.values}
-    measured = sum(not math.isnan(value.floor_high) for value in values.values())
-    if not measured:
+    if all(math.isnan(value.floor_high) for value in values.values()):
         return ""
-    inside = [method for method, value in values.items() if value.inside_floor]
-    images = f" on {board.images:,} images" if board.images else ""
+    networks = " with every network" if board.replicates > 1 else ""
+    inside = [method for method, value in values.items() if value.all_inside]
     if not inside:
-        return f"No method is inside the noise floor: every ECE is more than chance{images}."
-    several = len(inside) > 1
-    if len(inside) == measured:
-        who = "Every method is" if several else "The method is"
-    elif len(inside) <= 4:
-        who = f"{listed(inside)} {'are' if several else 'is'}"
-    else:
-        who = f"{len(inside)} of {measured} methods are"
+        return f"No method is inside the noise floor of ECE{networks}."
     return (
-        f"{who} inside the noise floor of ECE: {'their' if several else 'its'} miscalibration is "
-        f"no more than chance would show{images}."
+        f"Inside the noise floor of ECE{networks}: {listed(some(inside))}. A perfectly calibrated "
+        "network would score as high by chance."
     )
 
 
@@ -168,7 +148,8 @@ def bar(board: Board, column: Column, row: Row) -> tuple[float, ...]:
     """The interval of a primary metric as a picture: percentages of its column's range.
 
     Returns:
-        The lower end, the value, the upper end and the noise floor; NaN is not drawn. Empty where
+        The lower end, the value, the upper end and the noise floor, if that belongs to it; NaN is
+        not drawn. Empty where
         there is no picture.
     """
     name = column.quantity.name
@@ -177,7 +158,7 @@ def bar(board: Board, column: Column, row: Row) -> tuple[float, ...]:
         return ()
 
     def ends(v: Value) -> tuple[float, ...]:
-        return v.low, v.value, v.high, v.floor_high
+        return v.low, v.value, v.high, math.nan if board.of_methods else v.floor_high
 
     drawn = [end for r in board.rows for end in ends(r.values[name]) if math.isfinite(end)]
     drawn += [0.0] * column.has_floor

@@ -11,11 +11,14 @@ import pandas as pd
 from benchmark.report.board import Board, Charge, Difference, Row, Value
 from benchmark.report.markdown import bullets, escape_markdown, markdown_table
 from benchmark.report.sentences import (
+    detectable_note,
     difference_note,
+    heading,
+    needed,
+    networks_note,
     over_all_blocks,
     small_print,
     subtitle,
-    training_note,
 )
 from benchmark.report.words import (
     ABSENT,
@@ -23,14 +26,17 @@ from benchmark.report.words import (
     FEW_ERRORS,
     INFINITE,
     INSIDE_FLOOR,
+    UNSTABLE,
     column_head,
     interval,
-    letter_ranges,
     number,
     p_equation,
     p_value,
+    percent,
+    quantity,
 )
 from benchmark.statistics import Tables
+from benchmark.statistics.rows import POWER
 
 
 class DetailTable(NamedTuple):
@@ -45,21 +51,22 @@ class DetailTable(NamedTuple):
 def leaderboard(board: Board) -> tuple[list[str], list[list[str]]]:
     """The short table of a block: its head and its rows."""
     columns = [column for column in board.columns if column.main]
-    head = ["Rank ↓", "Method", "Group", "Best in %"]
+    head = ["Rank ↓", "Method"]
     for column in columns:
-        head.append(column.head)
+        head += [column.head, *["letters"] * column.has_letters]
         if column.has_floor:
-            name = f"{column.quantity.short} floor {column.quantity.printed_unit}".rstrip()
-            head += [f"{name} ({board.floor_point})", "p calibrated"]
+            head += _floor_heads(board, column.quantity.name)[-1 if board.of_methods else 0 :]
     rows = []
     for row in board.all_rows:
         rank = f"{number(row.rank.value, 1)} {interval(row.rank.low, row.rank.high, 1)}".rstrip()
-        line = [rank, name_cell(row), letter_ranges(row.group), chance_cell(row)]
+        line = [rank, name_cell(row)]
         for column in columns:
             cell = column.cells[row.method]
-            line.append(str(cell))
-            if column.has_floor:
+            line += [str(cell), *[cell.letters] * column.has_letters]
+            if column.has_floor and not board.of_methods:
                 line += [cell.floor or ABSENT, p_value(cell.p)]
+            if column.has_floor:
+                line.append(cell.inside)
         rows.append(line)
     return head, rows
 
@@ -69,59 +76,100 @@ def name_cell(row: Row) -> str:
     return row.method + f" {FEW_ERRORS}" * row.few_errors
 
 
-def chance_cell(row: Row) -> str:
-    """How often it comes out best, in percent."""
-    return number(row.chance_best * 100, 0)
+def _floor_heads(board: Board, metric: str) -> list[str]:
+    q = quantity(metric)
+    name = f"{q.short} floor {q.printed_unit}".rstrip()
+    return [f"{name} ({board.floor_point})", "p calibrated", "inside floor"]
 
 
 def details(board: Board) -> list[DetailTable]:
-    """All that stands beneath a leaderboard, of the primary metrics; no table without rows."""
-    metrics = board.main_metrics
-
-    def table(
-        title: str, note: str, cell: Callable[[Row, str], str], rows: Sequence[Row]
-    ) -> DetailTable:  # fmt: skip
-        lines = [[row.method, *(cell(row, metric) for metric in metrics)] for row in rows]
-        return DetailTable(title, ["Method", *map(column_head, metrics)], lines, note)
-
-    def to_reference(row: Row, metric: str) -> str:
-        return _difference(board, row, metric, board.against)
-
-    def to_best(row: Row, metric: str) -> str:
-        best = board.leaders[metric]
-        return "best" if row.method == best else _difference(board, row, metric, best)
-
-    def over_training(row: Row, metric: str) -> str:
-        v = row.values[metric]
-        text, bounds = board.printed(metric, v.mean_of_folds, v.training_low, v.training_high)
-        # Of several seeds the mean is the value itself; of folds or draws it has another floor.
-        mark = v.mark if board.block.folds == "official" else ""
-        return f"{text}{mark} {bounds}".rstrip()
-
-    compared = [r for r in board.rows if any(o == board.against for _, o in r.differences)]
-    found = (
-        table(f"Paired differences to {board.against}",
-              difference_note(board, f"Method minus {board.against}", "all methods"),
-              to_reference, compared),
-        table("Paired differences to the best",
-              difference_note(board, "Method minus the best one of the column",
-                              "all pairs, as the best was chosen from the same data"),
-              to_best, board.rows if board.leaders else ()),
-        table("Replicates and training", training_note(board),
-              over_training, board.all_rows if board.replicates > 1 else ()),
-    )  # fmt: skip
+    """All that stands beneath a leaderboard; no table without rows."""
+    found = [
+        *_differences(board, board.question),
+        _detectable(board),
+        *([_networks(board), *_differences(board, "networks")[:1]] if board.of_methods else []),
+    ]
     return [part for part in found if part.rows]
 
 
-def _difference(board: Board, row: Row, metric: str, other: str) -> str:
+def _differences(board: Board, question: str) -> list[DetailTable]:
+    """Paired differences in the primary metrics: to the reference, and to the best."""
+    metrics = board.main_metrics
+    whose = "These trained networks: differences" if question != board.question else "Differences"
+    compared = [
+        row for row in board.rows
+        if any(q == question and other == board.against for q, _, other in row.differences)
+    ]  # fmt: skip
+    to_reference = [
+        [row.method, *(_difference(board, row, (question, m, board.against)) for m in metrics)]
+        for row in compared
+    ]
+
+    def to_best(row: Row, metric: str) -> str:
+        best = board.leaders.get((question, metric), "")
+        if row.method == best:
+            return "best"
+        if best == board.against:  # those do not hold for all pairs at once
+            return ABSENT
+        return _difference(board, row, (question, metric, best))
+
+    chosen = {board.leaders.get((question, m), board.against) for m in metrics} - {board.against}
+    best = [[row.method, *(to_best(row, m) for m in metrics)] for row in board.rows if chosen]
+    head = ["Method", *map(column_head, metrics)]
+    return [
+        DetailTable(f"{whose} to {board.against}", head, to_reference,
+                    difference_note(board, question, to_best=False)),
+        DetailTable(f"{whose} to the best", head, best,
+                    difference_note(board, question, to_best=True)),
+    ]  # fmt: skip
+
+
+def _difference(board: Board, row: Row, key: tuple[str, str, str]) -> str:
     """Paired difference, interval, effect size, p: ``−1.2 [−2.1, −0.3], d = −0.06, p < 0.001``."""
-    found = row.differences.get((metric, other))
+    found = row.differences.get(key)
     if found is None:
         return ABSENT
-    text, bounds = board.printed(metric, found.difference, found.low, found.high)
+    text, bounds = board.printed(key[1], found.difference, found.low, found.high)
     effect = f"d = {number(found.effect_size, 2)}" if math.isfinite(found.effect_size) else ""
     parts = (f"{text} {bounds}".rstrip(), effect, p_equation(found.p_holm))
     return ", ".join(part for part in parts if part)
+
+
+def _detectable(board: Board) -> DetailTable:
+    """What difference could have been seen, and what it takes to settle the first place."""
+    head = ["Metric", f"Found in {percent(POWER)}", "First", "Second", "Their difference", "Needed"]
+    rows = [
+        [
+            column_head(metric),
+            board.printed(metric, found.detectable)[0],
+            found.first,
+            found.second,
+            board.printed(metric, found.difference)[0],
+            needed(found.needed),
+        ]
+        for metric, found in ((m, board.detectable[m]) for m in board.ranked if board.detectable)
+    ]
+    return DetailTable("What could this table have seen?", head, rows, detectable_note(board))
+
+
+def _networks(board: Board) -> DetailTable:
+    """The values of these trained networks, with their noise floors."""
+    head = ["Method"]
+    for metric in board.main_metrics:
+        head.append(column_head(metric))
+        head += _floor_heads(board, metric) if board.has_floor(metric) else []
+    rows = []
+    for row in board.all_rows:
+        line = [row.method]
+        for metric in board.main_metrics:
+            v = row.values[metric]
+            shown = board.printed(metric, v.networks_value, v.networks_low, v.networks_high)
+            mark = INSIDE_FLOOR * v.all_inside
+            line.append(f"{shown[0]}{mark} {shown[1]}".rstrip())
+            if board.has_floor(metric):
+                line += [board.floor(metric, v), p_value(v.p_calibrated), v.inside]
+        rows.append(line)
+    return DetailTable("These trained networks", head, rows, networks_note(board))
 
 
 # --- Markdown ------------------------------------------------------------------------------
@@ -136,9 +184,10 @@ def markdown(boards: Sequence[Board], tables: Tables) -> str:
 
     parts = ["# Leaderboard"]
     for board in boards:
-        parts += [f"## {escape_markdown(board.title)}", subtitle(board) + "."]
+        parts += [f"## {escape_markdown(board.title)}", f"{subtitle(board)}. {heading(board)}"]
         parts.append(table(*leaderboard(board), left=1))
         for part in details(board):
+            parts.append(f"### {escape_markdown(part.title)}")
             parts += [escape_markdown(part.note), table(part.head, part.rows, left=0)]
     if overall := over_all_blocks(tables):
         parts += ["## Over all blocks", bullets(overall)]
@@ -163,23 +212,26 @@ def _line(board: Board, row: Row) -> dict[str, object]:
     line: dict[str, Any] = board.block._asdict() | {
         "images": board.images,
         "replicates": board.replicates,
+        "question": board.question,
         "method": row.method,
         "rank": row.rank.value,
         "rank_low": row.rank.low,
         "rank_high": row.rank.high,
-        "group": row.group,
-        "chance_best": row.chance_best,
+        "against_first": row.against_first,
     }
-    for metric, value in ((metric, row.values[metric]) for metric in board.metrics):
-        line |= _flat(metric, value)
-        if math.isnan(value.floor_high):
-            del line[f"{metric}_inside_floor"]
+    for metric, place in row.places.items():
+        line |= {f"{name}_{metric}": value for name, value in vars(place).items()}
     for metric in board.metrics:
-        if difference := row.differences.get((metric, board.against)):
-            line |= {"reference": board.against, **_flat(f"{metric}_difference", difference)}
-        if best := board.leaders.get(metric):
-            difference = row.differences.get((metric, best), Difference())
-            line |= {f"{metric}_best": best}
+        line |= _flat(metric, row.values[metric])
+        del line[f"{metric}_replicates"]
+    for metric in board.metrics:
+        for question in dict.fromkeys((board.question, "networks")):
+            name = metric if question == board.question else f"{metric}_networks"
+            if difference := row.differences.get((question, metric, board.against)):
+                line |= {"reference": board.against, **_flat(f"{name}_difference", difference)}
+        if best := board.leaders.get((board.question, metric)):
+            difference = row.differences.get((board.question, metric, best), Difference())
+            line |= {f"{metric}_leader": best}
             line |= _flat(f"{metric}_difference_to_best", difference)
     for name, hardware in board.costs:
         label = f"{name} ({hardware})" if len(board.hardware) > 1 else name
@@ -205,7 +257,8 @@ _LATEX = {
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
     INFINITE: r"$\infty$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "×": r"$\times$",
     "−": "$-$", "–": "--", "·": r"$\cdot$",
-    INSIDE_FLOOR: r"$^{\circ}$", FEW_ERRORS: r"$^{\dagger}$", DOUBTFUL: r"$^{\ddagger}$",
+    INSIDE_FLOOR: r"$^{\circ}$", FEW_ERRORS: r"$^{\dagger}$", UNSTABLE: r"$^{\ddagger}$",
+    DOUBTFUL: r"$^{\S}$",
 }  # fmt: skip
 
 
@@ -214,8 +267,9 @@ def latex(boards: Sequence[Board], tables: Tables) -> str:
     parts = ["% Needs \\usepackage{booktabs} and \\usepackage{graphicx} (for \\resizebox)."]
     for board in boards:
         head, rows = leaderboard(board)
-        columns = rf"rl@{{\hspace{{0.6em}}}}l{'r' * (len(head) - 3)}"
-        caption, label = f"{board.title}. {subtitle(board)}.", board.file_name
+        columns = f"rl{'r' * (len(head) - 2)}"
+        caption = f"{board.title}. {subtitle(board)}. {heading(board)}"
+        label = board.file_name
         notes = small_print([board], tables)
         parts.append(_latex_table(head, rows, columns, caption, label, notes))
         for place, (title, head, rows, note) in enumerate(details(board), 1):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
 
 from benchmark import statistics as stats
@@ -17,7 +17,8 @@ INFINITE = "∞"
 ABSENT = "–"
 INSIDE_FLOOR = "°"
 FEW_ERRORS = "†"
-DOUBTFUL = "‡"
+UNSTABLE = "‡"
+DOUBTFUL = "§"
 ARROWS = {"higher": "↑", "lower": "↓", None: ""}
 SAME_TIME = 1.05
 """Times up to this factor apart count as equal: so much they vary by themselves."""
@@ -25,13 +26,18 @@ SAME_TIME = 1.05
 FOOTNOTES = (
     (
         INSIDE_FLOOR,
-        "inside the noise floor: a perfectly calibrated model would score as high by chance on "
-        "as many images.",
+        "inside the noise floor, all of its trained networks: a perfectly calibrated one would "
+        "score as high by chance on as many images.",
     ),
     (
         FEW_ERRORS,
         f"fewer than {stats.FEW_ERRORS} errors, or errors in fewer than {stats.FEW_GROUPS} groups: "
         "intervals may cover less than they say.",
+    ),
+    (
+        UNSTABLE,
+        "unstable training: the scatter of its trainings is larger than chance would make it "
+        "among these methods: it may fail now and then; it keeps its own variance.",
     ),
     (
         DOUBTFUL,
@@ -172,6 +178,13 @@ def listed(names: Iterable[str]) -> str:
     """``a``, ``a and b``, ``a, b and c``."""
     *first, last = list(names)
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def some(names: Sequence[str], most: int = 3) -> list[str]:
+    """Names, of many the first ones and ``4 others``: for :func:`listed`."""
+    if len(names) <= most + 1:
+        return list(names)
+    return [*names[:most], f"{len(names) - most} others"]
 
 
 def broken(name: str) -> list[str]:

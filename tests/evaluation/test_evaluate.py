@@ -131,7 +131,14 @@ def test_files_are_methods_on_the_same_images(
     assert [m["method"] for m in content["methods"]] == ["one", "two"]
     assert content["against"] == "one"
     assert content["alpha"] == 0.1
-    assert [note.startswith("One block") for note in content["notes"]] == [True]
+    networks, block = content["notes"]
+    assert "holds for these trained networks" in networks
+    assert block.startswith("One block")
+    assert set(content["methods"][0]) == {
+        "method", "rank", "against_first", "metrics",
+        *(f"{what}_{metric}" for what in ("rank", "group", "best")
+          for metric in ("accuracy", "ece", "nll")),
+    }  # fmt: skip
     own = content["methods"][1]["metrics"]["accuracy"]
     expected = values(content, "accuracy")[1] - values(content, "accuracy")[0]
     assert own["difference"]["difference"] == pytest.approx(expected)

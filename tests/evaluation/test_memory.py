@@ -72,8 +72,10 @@ def test_frames_are_tidy() -> None:
     assert all(isinstance(note, str) for note in result.notes)
     score = result.scores.set_index(["fold", "method", "metric"])["value"]
     wrong = np.mean(LOGITS.argmax(1) != LABELS)
-    for fold in ("official", "pooled"):
-        assert score[fold, "a", "accuracy"] == pytest.approx(1 - wrong)
+    assert score["official", "a", "accuracy"] == pytest.approx(1 - wrong)
+    assert set(result.intervals["question"]) == set(result.ranks["question"]) == {"networks"}
+    assert result.intervals["value"].equals(result.intervals["networks_value"])
+    assert set(result.intervals["inside_floor"].dropna()) <= {0.0, 1.0}
 
 
 def test_scores_are_those_that_were_asked_for() -> None:

@@ -6,7 +6,7 @@ from benchmark.report import write
 from benchmark.report.board import make_boards
 from benchmark.report.curves import of_methods
 from benchmark.report.figures import draw_block
-from benchmark.statistics import by_block, summarise
+from benchmark.statistics import build, by_block, ordered, summarise
 
 from . import builder
 
@@ -19,7 +19,7 @@ FEW = ("cross-entropy", "mhml-2", "mhml-4", ATTACK)
 def curves_of(made, alpha=0.05):
     """Of each block's methods."""
     return {
-        block: of_methods(members, list({p.origin.method for p in members}), alpha)
+        block: of_methods(build(ordered(members))[0], alpha)
         for block, members in by_block(made).items()
     }
 

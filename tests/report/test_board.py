@@ -3,7 +3,7 @@ import math
 import pandas as pd
 import pytest
 
-from benchmark.report.board import make_boards
+from benchmark.report.board import Standing, make_boards
 from benchmark.report.sentences import footnotes
 from benchmark.report.tables import csv
 from benchmark.statistics import Tables
@@ -15,21 +15,30 @@ EMPTY = pd.DataFrame()
 
 
 def ranks(**methods):
-    return pd.DataFrame(
-        [{**HEAD, "method": m, "rank": r, "low": r, "high": r, "group": g, "chance_best": 0.1}
-         for m, (r, g) in methods.items()]
-    )  # fmt: skip
+    """Rank and letters in accuracy, or in accuracy and NLL: those of ECE are shared by all."""
+    first = min(methods, key=lambda m: methods[m][0])
+    rows = []
+    for method, (rank, *groups) in methods.items():
+        alike = all(set(a) & set(b) for a, b in zip(groups, methods[first][1:]))
+        relation = "first" if method == first else "not told apart" if alike else "behind"
+        row = {**HEAD, "question": "methods", "method": method, "rank": rank, "low": rank - 1,
+               "high": rank + 1, "against_first": relation}  # fmt: skip
+        for metric, group in zip(("accuracy", "nll", "ece"), (*groups, "a", "a")):
+            best = "a" in group
+            row |= {f"rank_{metric}": rank, f"group_{metric}": group, f"best_{metric}": best}
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def values(**methods):
     return pd.DataFrame(
-        [{**HEAD, "method": m, "metric": metric, "value": v, "images": 10, "replicates": 2}
+        [{**HEAD, "method": m, "metric": metric, "value": v, "images": 10, "replicates": 3}
          for m, line in methods.items() for metric, v in line.items()]
     )  # fmt: skip
 
 
 def tables(ranks, values=EMPTY, pairs=EMPTY):
-    return Tables(values, ranks, pairs, EMPTY, EMPTY, EMPTY, ())
+    return Tables(values, ranks, pairs, EMPTY, EMPTY, EMPTY, EMPTY, ())
 
 
 def cost(method, seconds, fold="1/2", hardware="cpu", doubt=""):
@@ -49,16 +58,36 @@ def test_rows_are_sorted_by_rank_then_name_and_unranked_last():
     assert [r.method for r in board.rows] == ["c", "a", "b", "x"]
 
 
-def test_tied_are_those_that_share_a_letter_with_the_best():
+def test_alike_are_those_that_the_tests_do_not_tell_apart_from_the_first():
     frame = ranks(a=(1.0, "ab"), b=(2.0, "a"), c=(3.0, "bc"), d=(4.0, "c"))
     [board] = make_boards(tables(frame), EMPTY, "a")
-    assert [r.method for r in board.tied] == ["a", "b", "c"]
+    assert [r.method for r in board.alike] == ["a", "b", "c"]
 
 
 def test_letters_beyond_z_are_other_letters():
-    frame = ranks(a=(1.0, "a"), b=(2.0, "ba1"), c=(3.0, "xa2"), d=(4.0, "ya"))
-    [board] = make_boards(tables(frame), EMPTY, "a")
-    assert [r.method for r in board.tied] == ["a", "d"]
+    assert not Standing(group="ba1").letters & Standing(group="a").letters
+    assert Standing(group="ba1").letters & Standing(group="a1b").letters
+
+
+def test_what_tells_two_methods_apart_is_known_by_metric():
+    frame = ranks(a=(1.0, "a", "b"), b=(2.0, "b", "a"))
+    frame["rank_nll"] = [2.0, 1.0]
+    a, b = make_boards(tables(frame), EMPTY, "a")[0].rows
+    assert a.compared(b) == {"accuracy": True, "nll": False}
+    assert b.compared(a) == {"accuracy": False, "nll": True}
+
+
+def test_the_rank_of_one_method_alone_has_no_interval():
+    [board] = make_boards(tables(ranks(a=(1.0, "a"))), EMPTY, "a")
+    assert math.isnan(board.rows[0].rank.low)
+    assert not board.differ
+
+
+def test_an_interval_that_is_all_of_the_range_is_not_shown():
+    frame = values(a={"accuracy": 0.5, "nll": 1.0}).assign(low=0.0, high=[1.0, 3.0])
+    [board] = make_boards(tables(ranks(a=(1.0, "a")), frame), EMPTY, "a")
+    assert str(board.columns[0].cells["a"]) == "50"
+    assert str(board.columns[1].cells["a"]) == "1.0 [0.0, 3.0]"
 
 
 def test_coverage_is_that_of_the_intervals():
@@ -66,11 +95,11 @@ def test_coverage_is_that_of_the_intervals():
     assert board.coverage == "90 %"
 
 
-def test_best_follows_the_direction_and_skips_what_is_absent():
+def test_the_leading_method_follows_the_direction_and_skips_what_is_absent():
     frame = values(a={"accuracy": 0.8, "nll": math.inf}, b={"accuracy": 0.9, "nll": math.nan})
     [board] = make_boards(tables(ranks(a=(1.0, "a"), b=(2.0, "a")), frame), EMPTY, "a")
-    assert board.best("accuracy").method == "b"
-    assert board.best("nll").method == "a"
+    assert board.leading("accuracy").method == "b"
+    assert board.leading("nll").method == "a"
 
 
 def test_ratio_uses_the_replicates_that_both_have():
@@ -110,7 +139,7 @@ def test_hardware_is_never_mixed():
     m = next(r for r in board.rows if r.method == "m").costs
     assert set(m) == {("train_seconds", "gpu")}
     assert math.isnan(m["train_seconds", "gpu"].ratio)
-    assert str(board.columns[1].cells["m"]) == "1.00‡"
+    assert str(board.columns[1].cells["m"]) == "1.00§"
 
 
 def test_what_cannot_be_compared_is_marked_and_has_no_ratio():
@@ -120,13 +149,13 @@ def test_what_cannot_be_compared_is_marked_and_has_no_ratio():
     ])  # fmt: skip
     [board] = priced(costs)
     [column] = board.columns
-    assert str(column.cells["m"]) == "40.0‡ (2.00×)"  # of the replicate that was not disturbed
+    assert str(column.cells["m"]) == "40.0§ (2.00×)"  # of the replicate that was not disturbed
     assert str(column.cells["cross-entropy"]) == "10.0 (1.00×)"
     [sign] = footnotes([board])
-    assert sign[0] == "‡"
+    assert sign[0] == "§"
     assert sign[1].startswith("not to be compared")
     [board] = priced(costs[costs["fold"] == "2/2"])
-    assert str(board.columns[0].cells["m"]) == "60.0‡"
+    assert str(board.columns[0].cells["m"]) == "60.0§"
     assert "train_seconds_doubt" in csv([board], None).splitlines()[0]
     assert board.cheapest is None
 
@@ -142,13 +171,14 @@ def test_ratios_have_intervals():
 
 def test_differences_are_known_by_their_reference():
     pairs = pd.DataFrame(
-        [{**HEAD, "metric": "ece", "method": "b", "reference": r, "difference": d}
+        [{**HEAD, "question": "methods", "metric": "ece", "method": "b", "reference": r,
+          "difference": d}
          for r, d in (("a", 0.1), ("c", 0.2))]
     )  # fmt: skip
     frame = ranks(a=(1.0, "a"), b=(2.0, "a"), c=(3.0, "a"))
     [board] = make_boards(tables(frame, pairs=pairs), EMPTY, "c")
-    assert board.rows[1].differences["ece", "c"].difference == 0.2
-    assert board.leaders == {"ece": "a"}  # the other one is the best
+    assert board.rows[1].differences["methods", "ece", "c"].difference == 0.2
+    assert board.leaders == {("methods", "ece"): "a"}  # the other one is the best
 
 
 def test_main_metrics_are_all_where_no_primary_one_was_asked_for():

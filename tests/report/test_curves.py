@@ -10,12 +10,11 @@ from benchmark.report.curves import (
     families,
     from_plain,
     of_methods,
-    reliability,
     replicate_scores,
     risk_coverage,
     to_plain,
 )
-from benchmark.statistics import scores
+from benchmark.statistics import build, ordered, scores
 
 
 def make(confidence, correct, fold="official", seed=0, method="m"):
@@ -28,6 +27,11 @@ def make(confidence, correct, fold="official", seed=0, method="m"):
         classes=("x", "y"), ids=np.arange(len(confidence)).astype(str),
         labels=1 - np.asarray(correct, int), log_probs=log_probs,
     )  # fmt: skip
+
+
+def reliability(made, alpha=0.05):
+    """That of one method."""
+    return of_methods(build(ordered(made))[0], alpha)["m"].reliability
 
 
 def test_bins_by_hand():
@@ -126,7 +130,7 @@ def test_families_are_declared_by_parameter_and_name():
 def test_curves_come_back_from_plain_values_to_the_last_bit():
     made = [make([0.91, 0.7, 0.6], [1, 0, 1], f"{i}/2", method="m") for i in (1, 2)]
     made = [dataclasses.replace(p, ids=np.char.add(p.origin.fold, p.ids)) for p in made]
-    curves = of_methods(made, ["m"], 0.05)
+    curves = of_methods(build(ordered(made))[0], 0.05)
     again = from_plain(json.loads(json.dumps(to_plain(curves))))
     assert again["m"].risk.tobytes() == curves["m"].risk.tobytes()
     for name, values in vars(curves["m"].reliability).items():

@@ -191,7 +191,7 @@ def test_critical_differences_heed_alpha(monkeypatch, few):
 
 def test_methods_inside_their_own_floor_are_hollow_in_the_cost_figure(few):
     board = few.boards[0]
-    inside = {r.method for r in board.rows if r.values["ece"].inside_floor}
+    inside = {r.method for r in board.rows if r.values["ece"].all_inside}
     assert 0 < len(inside) < len(board.rows)
     [drawing] = cost(board)
     ax = drawing.figure.axes[0]

@@ -12,6 +12,8 @@ import pytest
 
 from benchmark.report.board import Charge
 from benchmark.report.page import _cheapest, labelled, linked
+from benchmark.report.sentences import headline
+from benchmark.report.words import letter_ranges
 
 from .conftest import ATTACK, FEW, write_all
 
@@ -234,12 +236,16 @@ def test_filtering(page):
 
 def test_pointing_at_a_method_fades_those_that_differ(page):
     rows = all_of(page, "section.board:first-of-type table.leaderboard tbody tr")
-    letters = [set(row.get_attribute("data-letters").split()) for row in rows]
+    letters = [
+        [set(own.split()) for own in row.get_attribute("data-letters").split(",")] for row in rows
+    ]
+    assert {len(own) for own in letters} == {3}
     page.execute_script(
         "arguments[0].dispatchEvent(new Event('pointerover', {bubbles: true}))", rows[0]
     )
     faded = ["apart" in row.get_attribute("class") for row in rows]
-    assert faded == [not (letters[0] & own) for own in letters]
+    assert faded == [any(not a & b for a, b in zip(letters[0], own)) for own in letters]
+    assert 0 < sum(faded) < len(faded)
 
 
 def test_backbones_can_be_chosen(page):
@@ -276,24 +282,35 @@ def test_contrast(page, scheme):
 
 def test_differences_to_the_reference_and_to_the_best_can_be_unfolded(page):
     titles = text_of(page, "section.board:first-of-type details summary")
-    assert titles == ["Paired differences to cross-entropy", "Paired differences to the best",
-                      "Replicates and training"]  # fmt: skip
+    assert titles == [
+        "Differences to cross-entropy", "Differences to the best",
+        "What could this table have seen?", "These trained networks",
+        "These trained networks: differences to cross-entropy",
+    ]  # fmt: skip
 
 
-def test_floor_and_chance_of_best_stand_in_the_table(page, few):
+def test_letters_and_floors_stand_beside_the_values(page, few):
     board = few.boards[0]
     shown = text_of(page, "section.board:first-of-type td[data-name=ece]")
-    digits = board.digits("ece")
     for row, text in zip(board.rows, shown, strict=True):
-        ece = row.values["ece"]
-        floor = f"{ece.floor_mean * 100:.{digits}f} ({ece.floor_high * 100:.{digits}f})"
-        assert f"floor {floor}, p" in text
-    chance = text_of(page, "section.board:first-of-type table.leaderboard tbody td:nth-child(4)")
-    assert chance == [f"{row.chance_best * 100:.0f}" for row in board.rows]
-    card = text_of(page, ".card")[0]
-    best = board.best("ece").values["ece"]
-    assert best.inside_floor
-    assert f"{best.value * 100:.{digits}f}° %" in card
+        assert f"inside floor: {row.values['ece'].inside_floor:.0f} of 5" in text
+        assert ("°" in text) == (row.values["ece"].inside_floor == 5)
+        assert letter_ranges(row.places["ece"].group) in text
+    bold = {
+        row.find_element("css selector", "th a").text
+        for row in all_of(page, "section.board:first-of-type table.leaderboard tbody tr")
+        if row.find_elements("css selector", "td[data-name=nll] .best")
+    }
+    assert bold == {row.method for row in board.rows if row.places["nll"].best}
+
+
+def test_the_card_says_what_the_tests_say(page, few):
+    board = few.boards[0]
+    card = " ".join(text_of(page, ".card")[0].split())
+    for label, said in headline(board):
+        assert f"{label} {''.join(said)}" in card
+    links = first(page, ".card .facts a.method")
+    assert links.get_attribute("href").partition("#")[2].startswith("method-")
 
 
 def test_structure_for_those_who_do_not_see(page):
@@ -421,13 +438,15 @@ def test_the_cheapest_has_the_least_time_and_is_not_called_cheaper_than_its_equa
 
     def cheapest(number, *answer):
         board = SimpleNamespace(
-            rows=rows, cost_reference="cross-entropy", tied=rows[:number], cheapest=answer
+            rows=rows, cost_reference="cross-entropy", alike=rows[:number], cheapest=answer
         )
-        return _cheapest(board)[1:]
+        return "".join(_cheapest(board).said)
 
     assert cheapest(2, "second", ("best",)) == (
-        "second",
-        "99.0 s (0.99× [0.90, 1.10] of cross-entropy); no difference in cost can be seen to best",
+        "second: 99.0 s to train (0.99× [0.90, 1.10] of cross-entropy); no difference in cost can "
+        "be seen to best"
     )
-    assert cheapest(3, "third", ()) == ("third", "80.0 s (0.80× [0.70, 0.90] of cross-entropy)")
-    assert cheapest(3, "second", ("best", "third"))[1].endswith("to any of the others")
+    assert (
+        cheapest(3, "third", ()) == "third: 80.0 s to train (0.80× [0.70, 0.90] of cross-entropy)"
+    )
+    assert cheapest(3, "second", ("best", "third")).endswith("to any of the others")

@@ -94,7 +94,7 @@ def test_importing_the_report_is_light():
 def test_without_a_complete_method_the_notes_are_all_there_is(tmp_path, few):
     nothing = {
         name: getattr(few.tables, name).iloc[:0]
-        for name in ("values", "ranks", "pairs", "overall", "mean_ranks")
+        for name in ("values", "ranks", "pairs", "detectable", "overall", "mean_ranks")
     }
     tables = dataclasses.replace(few.tables, **nothing, notes=("focal is missing.",))
     write(tmp_path, tables, {}, few.costs, [], {}, "cross-entropy", 0.05)

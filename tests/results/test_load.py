@@ -120,12 +120,12 @@ def test_times_taken_differently_are_never_compared(other):
     ]
     ranks = pd.DataFrame([
         {**HEAD, "folds": "2 folds", "method": m, "rank": 1.0, "low": 1.0, "high": 1.0,
-         "group": "a", "chance_best": 0.0}
+         "question": "methods", "against_first": "first"}
         for m in ("cross-entropy", "m", "other", "both")
     ])  # fmt: skip
     empty = pd.DataFrame()
-    tables = SimpleNamespace(values=empty, ranks=ranks, pairs=empty, overall=empty,
-                             mean_ranks=empty, notes=())  # fmt: skip
+    tables = SimpleNamespace(values=empty, ranks=ranks, pairs=empty, detectable=empty,
+                             overall=empty, mean_ranks=empty, notes=())  # fmt: skip
     [board] = make_boards(tables, pd.DataFrame(rows), "cross-entropy")
     assert len(board.hardware) == 3  # the one, the other, and a method that used both
     cells = {row.method: {h: c for (name, h), c in row.costs.items() if name == "train_seconds"}
