@@ -63,7 +63,7 @@ def rank_rows(
     low = high = np.full(len(rank), np.nan)
     if trainings:
         each = {name: independent(block, replicates[name]) for name in names}
-        low, high = _intervals(rank, trainings, each, generator, alpha)
+        low, high = rank_intervals(rank, trainings, each, generator, alpha)
     order = np.argsort(rank, kind="stable")
     letters = {name: comparison.letters(better[name] != 0, single[name]) for name in names}
     relation = _relation(np.stack([better[name] for name in names]), order[0])
@@ -103,7 +103,7 @@ def _relation(better: Floats, first: int) -> list[str]:
     return [str(word) for word in words]
 
 
-def _intervals(
+def rank_intervals(
     rank: Floats,
     trainings: Mapping[str, OverTrainings],
     replicates: Mapping[str, Floats],
