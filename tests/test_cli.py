@@ -64,7 +64,7 @@ def test_a_run_leaves_the_leaderboard_and_all_that_belongs_to_it(finished):
 def test_a_second_run_trains_nothing_and_says_so(finished, capsys):
     before = (finished / "results" / "scores.csv").read_bytes()
     assert run(finished, *SMALL, *FAST, *METHODS) == 0
-    assert "0 fits trained, 6 found in the store, 0 failed" in capsys.readouterr().err
+    assert "0 fits trained, 10 found in the store, 0 failed" in capsys.readouterr().err
     assert (finished / "results" / "scores.csv").read_bytes() == before
 
 
@@ -152,13 +152,13 @@ def test_a_dry_run_prints_the_plan_and_trains_nothing(tmp_path, capsys):
     words = [*SMALL, *FAST, "--methods", f"{ALL},{WITH_TEMPERATURE}", "--dry-run"]
     assert run(tmp_path, *words) == 0
     plan = capsys.readouterr().out
-    assert "69 distinct fits" in plan
-    assert "0 fits already stored, 69 to train" in plan
+    assert "115 distinct fits" in plan
+    assert "0 fits already stored, 115 to train" in plan
     assert "estimated cost: about" in plan
     line = next(line for line in plan.splitlines() if line.split()[:1] == ["temperature-scaling"])
-    assert "3 fits: 0 of its own" in line
+    assert "5 fits: 0 of its own" in line
     line = next(line for line in plan.splitlines() if line.split()[:1] == ["deep-ensemble"])
-    assert "15 fits: 12 of its own" in line
+    assert "25 fits: 20 of its own" in line
     assert not (tmp_path / "results").exists()
 
 
@@ -174,7 +174,7 @@ def test_a_dry_run_needs_neither_weights_nor_network(tmp_path, capsys, monkeypat
     for weights, name in (("imagenet", "imagenet:resnet10t.c3_in1k"), ("no.pt", "no.pt")):
         assert run(tmp_path, *network, "--weights", weights) == 0
         plan = capsys.readouterr().out
-        assert "3 to train" in plan
+        assert "5 to train" in plan
         assert f"not checked: initial weights, whether they can be had and fit ({name})" in plan
     assert run(tmp_path, *words) == 0
     assert "not checked" not in capsys.readouterr().out  # of what needs no weights

@@ -37,7 +37,7 @@ def run(tmp_path_factory):
 
 def test_they_are_in_the_tidy_files(run):
     scores = pd.read_csv(run / "results" / "scores.csv").query("metric == 'top_2'")
-    assert len(scores) == 2 * 3  # two draws and both together, of each method
+    assert len(scores) == 2 * 2  # two draws of each method
     assert scores["value"].between(0, 1).all()
     costs = pd.read_csv(run / "results" / "costs.csv").query("metric == 'head_parameters'")
     charged = costs.groupby("method")["value"].unique()

@@ -24,7 +24,7 @@ from scipy import special
 from scipy import stats as distributions
 from scipy.optimize import brentq
 
-from benchmark.api import BlockKey, Floats, Predictions
+from benchmark.api import BlockKey, Floats, Origin, Predictions
 from benchmark.inference.intervals import Bootstrap
 from benchmark.measures.bins import Bins, equal_width, equal_width_bins
 from benchmark.measures.declared import metrics
@@ -247,7 +247,12 @@ def draw(
         # All labels are 0; a wrong prediction names class 1.
         log_probs[np.arange(n), np.where(right, 0, 1)] = np.log(said)
         samples[method] = (
-            Predictions(log_probs=log_probs, labels=np.zeros(n, dtype=int), groups=names),
+            Predictions(
+                log_probs=log_probs,
+                labels=np.zeros(n, dtype=int),
+                groups=names,
+                origin=Origin(method=method),
+            ),
         )
     return samples
 

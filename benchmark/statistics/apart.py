@@ -165,12 +165,17 @@ def measure_apart(
         ]
         return np.asarray(np.mean(seeds, axis=0))
 
+    # A resample of few groups may leave out all images of a fold, which counts nothing then.
+    counted = np.array([weights.any(1) for weights in of_folds]) * block.sizes[:, None]
+
     def of_resamples(metric: Weighted, method: str) -> Floats:
-        drawn = [
-            [metric.of(p, weights) for p, weights in zip(folds, of_folds, strict=True)]
-            for folds in block.by_seed(method)
-        ]
-        return block.over_folds(np.mean(drawn, axis=0).T)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            drawn = [
+                [metric.of(p, weights) for p, weights in zip(folds, of_folds, strict=True)]
+                for folds in block.by_seed(method)
+            ]
+        each = np.where(counted > 0, np.mean(drawn, axis=0), 0.0)
+        return np.asarray((each * counted).sum(0) / counted.sum(0))
 
     resampled: dict[tuple[str, BinsOf], list[Floats]] = {}
 

@@ -487,7 +487,7 @@ def test_exit_codes(changed, code):
     for form in ("table", "markdown"):
         text = report.render(form)
         assert ("PASS" in text) == (code == 0)
-        assert ("--update" in text) == (code != 0)
+        assert ("make a new baseline" in text) == (code != 0)
         assert all(f"{v}: " in text for v in changed.values())
 
 

@@ -106,7 +106,7 @@ def test_presets_take_other_numbers():
     assert preset.settings.epochs == 2
     assert preset.settings.learning_rate == 0.1
     assert preset.name == "quick[epochs=2,learning_rate=0.1]"
-    assert preset.folds == 3
+    assert preset.folds == 5
     with pytest.raises(InputError, match="no parameter 'epoch'"):
         registry.select_preset("quick[epoch=2]")
     with pytest.raises(InputError, match="epochs=0"):
