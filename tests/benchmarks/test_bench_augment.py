@@ -70,7 +70,7 @@ def compare(
         reference_seconds.append(seconds(reference))
 
     benchmark.pedantic(ours, setup=turn, rounds=rounds)
-    our_seconds = benchmark.statistics.stats.data
+    our_seconds = benchmark.stats.stats.data
     ratio = median(theirs / mine for theirs, mine in zip(reference_seconds, our_seconds))
     benchmark.extra_info |= {
         "images_per_second": round(count / median(our_seconds)),

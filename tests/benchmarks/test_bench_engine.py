@@ -68,7 +68,7 @@ def turns(
     """
     theirs: list[float] = []
     benchmark.pedantic(ours, setup=lambda: theirs.append(seconds(reference)), rounds=rounds)
-    mine = benchmark.statistics.stats.data
+    mine = benchmark.stats.stats.data
     by_round = median(m / t for m, t in zip(mine, theirs, strict=True))
     by_best = min(mine) / min(theirs)
     benchmark.extra_info |= {
@@ -219,7 +219,7 @@ def test_help_takes_less_than_a_second(
 ) -> None:
     command = [sys.executable, "-m", "benchmark", "run", "--help"]
     benchmark.pedantic(lambda: subprocess.run(command, check=True, capture_output=True), rounds=3)
-    fastest = min(benchmark.statistics.stats.data)
+    fastest = min(benchmark.stats.stats.data)
     say(f"--help: {fastest:.2f} s")
     assert fastest < 1
 

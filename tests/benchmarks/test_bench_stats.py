@@ -46,4 +46,4 @@ def test_all_tables_of_twenty_methods(benchmark) -> None:  # type: ignore[no-unt
     predictions = made(0, 5) + made(1, 5)
     tables = benchmark.pedantic(stats.summarise, (predictions,), rounds=1)
     assert len(tables.ranks) == 2 * METHODS
-    assert benchmark.statistics.stats.max <= 60
+    assert benchmark.stats.stats.max <= 60
