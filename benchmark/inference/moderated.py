@@ -3,10 +3,10 @@
 A few replicates say little about how much each pair of methods varies between trainings, but many
 pairs together say how much pairs vary in general. Each pair's variance is therefore drawn towards
 what is common to all (Smyth 2004, as limma does it for genes), with the degrees of freedom that
-this adds. Three things keep it honest here, where pairs share their methods: the common variance
-counts for no more degrees of freedom than the methods give; a method whose scatter is an outlier
-keeps its own variance (Phipson et al. 2016); and no variance falls below that which drawing test
-images alone makes.
+this adds. Four things keep it honest here, where pairs share their methods and methods differ: no
+variance becomes smaller by it; the common variance counts for no more degrees of freedom than the
+methods give; a method whose scatter is an outlier keeps its own variance (Phipson et al. 2016);
+and no variance falls below that which drawing test images alone makes.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from scipy import special
 from scipy.optimize import brentq
 
 from benchmark.api import BoolArray, Floats
+from benchmark.inference.comparison import holm
 
 MIN_REPLICATES = 3
 """With fewer nothing is said about methods: two differ by anything."""
 
-UNSTABLE = 0.01
-"""A method's scatter is an outlier where chance makes one as large in fewer cases than these."""
+UNSTABLE = 0.05
+"""A method's scatter is an outlier where chance makes one as large in fewer tables than these."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,9 +72,10 @@ def moderated(
         values: ``(methods, replicates)``; at least :data:`MIN_REPLICATES` of these.
         factor: the variance of a mean over the variance of one replicate.
         of_images: ``(methods, methods)`` the variance of each mean difference that drawing test
-            images alone makes; None where it is not known.
+            images alone makes; NaN where it is not known, None where it is known of no pair.
         same_images: whether all replicates were tested on the same images, so that their scatter
-            holds nothing of that variance: it is added then.
+            holds nothing of that variance: it is added then, and what is not known of it leaves
+            the pair without an error.
         bias: ``(methods,)`` standard deviation of what each value may be off by in all replicates
             alike.
     """
@@ -85,22 +87,26 @@ def moderated(
         paired = values[i] - values[j]
         difference = paired.mean(1)
         scatter = paired.var(1, ddof=1)
-    images = np.zeros(len(i)) if of_images is None else of_images[i, j]
+    images = np.full(len(i), np.nan) if of_images is None else of_images[i, j]
+    every = bool(np.isfinite(images).all()) and len(images) > 0
     variance = np.where(known[i] & known[j], scatter, np.nan) * factor
     unstable = np.zeros(number, dtype=bool)
-    unstable[known] = _outliers(values[known])
+    least = float(np.median(images)) / factor / 2 if every and not same_images else 0.0
+    unstable[known] = _outliers(values[known], least)
     stable = known & ~unstable
     common = stable[i] & stable[j]
     # How much pairs vary in proportion to what images alone make of them, where that is known.
-    scale = np.ones(len(i)) if of_images is None or same_images else np.maximum(images, 1e-300)
+    scale = np.maximum(images, 1e-300) if every and not same_images else np.ones(len(i))
     limit = (stable.sum() - 2) * own
     varying = common & (variance > 0) & np.isfinite(scale) & (scale > 1e-18)
     prior, prior_degrees = _prior(variance[varying] / scale[varying], own, limit)
     degrees = np.full(len(i), own)
     degrees[common] += prior_degrees
     drawn_together = (prior_degrees * prior * scale + own * variance) / (prior_degrees + own)
-    variance = np.where(common, drawn_together, variance)
-    variance = variance if same_images else np.maximum(variance, images)
+    # Methods that scatter more than others would lose by it: no variance falls below its own.
+    variance = np.where(common, np.maximum(drawn_together, variance), variance)
+    if not same_images:
+        variance = np.where(np.isnan(variance), np.nan, np.fmax(variance, images))
     off = np.broadcast_to(np.asarray(bias, dtype=np.float64) ** 2, number)
     fixed = off[i] + off[j] + (images if same_images else 0.0)
     variance = variance + fixed
@@ -146,7 +152,7 @@ def _trigamma_inverse(value: float) -> float:
     )
 
 
-def _outliers(values: Floats) -> BoolArray:
+def _outliers(values: Floats, least: float) -> BoolArray:
     """Which methods scatter more between replicates than the others do, beyond chance.
 
     Scatter is measured around the median method of each replicate: what a replicate does to all
@@ -155,6 +161,7 @@ def _outliers(values: Floats) -> BoolArray:
 
     Args:
         values: ``(methods, replicates)``, finite.
+        least: the variance that every method has at least: that of drawing test images.
     """
     number, replicates = values.shape
     if number < 4:
@@ -162,7 +169,7 @@ def _outliers(values: Floats) -> BoolArray:
     own = replicates - 1.0
     centred = values - values.mean(1, keepdims=True)
     centred = centred - np.median(centred, 0)
-    variances = centred.var(1, ddof=1)
+    variances = np.maximum(centred.var(1, ddof=1), least)
     if not (variances > 0).any():
         return np.zeros(number, dtype=bool)
     logs = np.log(np.maximum(variances, 1e-5 * np.median(variances) + 1e-300))
@@ -175,4 +182,4 @@ def _outliers(values: Floats) -> BoolArray:
     if spread > special.polygamma(1, limit / 2):
         degrees = 2 * _trigamma_inverse(float(spread))
     prior = np.exp(typical.mean() + special.digamma(degrees / 2) - np.log(degrees / 2))
-    return np.asarray(special.fdtrc(own, degrees, variances / prior) < UNSTABLE)
+    return np.asarray(holm(special.fdtrc(own, degrees, variances / prior)) < UNSTABLE)

@@ -150,12 +150,14 @@ def reading(boards: Sequence[Board]) -> list[str]:
             "Values are of methods: the mean over the replicates of the metric of one trained "
             "network (or one ensemble). In brackets is the " + _scope(of_methods, coverage) + ", "
             "each by itself. What noise adds to each network's calibration error is estimated and "
-            "taken off.",
+            "taken off: with few test images too much where gaps are small and change their sign "
+            "(half of the noise floor at most, in simulations).",
             f"The interval of a rank, at {coverage}, is for the rank of the methods' expected "
             "values, each by itself.",
             "Within a metric, methods that share a letter cannot be told apart (moderated t over "
-            "replicates, Holm over all pairs of that metric: the chance of any false separation "
-            f"is at most {level} a metric).",
+            "replicates, Holm over all pairs of that metric: where methods scatter alike between "
+            f"trainings the chance of any false separation is at most about {level} a metric; "
+            "where some scatter two or three times as much it was up to 15 % in simulations).",
         ]
     if networks:
         where = "" if not of_methods else "; ".join(b.title for b in networks) + ": "

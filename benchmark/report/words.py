@@ -37,7 +37,7 @@ FOOTNOTES = (
     (
         UNSTABLE,
         "unstable training: the scatter of its trainings is larger than chance would make it "
-        "among these methods: it may fail now and then; it keeps its own variance.",
+        "among these methods; it keeps its own variance.",
     ),
     (
         DOUBTFUL,

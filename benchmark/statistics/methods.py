@@ -7,7 +7,7 @@ errors enter without what noise adds to each of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,7 +32,8 @@ class OverTrainings:
     """One metric of all methods of a block, over trainings and test images.
 
     Attributes:
-        value: ``(methods,)`` means over replicates.
+        value: ``(methods,)`` means over replicates; of calibration errors that are next to none
+            they may lie a little below 0, where noise was taken off.
         low: ``(methods,)`` lower ends; NaN where a value is not finite.
         high: ``(methods,)``.
         compared: the differences.
@@ -62,22 +63,25 @@ def over_trainings(
     same_images = block.folds == 1
     single, paired = variance_factors(block)
     mean = values.mean(1)
-    images = None
-    if np.isfinite(networks.pair_error).all():
-        images = networks.pair_error**2
     with np.errstate(invalid="ignore"):
         variance = values.var(1, ddof=1) * single
-    own = np.nan_to_num(networks.error) ** 2
-    variance = variance + own if same_images else np.maximum(variance, own)
+    own = networks.error**2
+    if same_images:
+        variance = variance + own
+    else:
+        variance = np.where(np.isnan(variance), np.nan, np.fmax(variance, own))
     bias = np.zeros(len(mean))
     if metric.name in apart.denoised:
         bias = BIAS * np.nan_to_num(apart.floors[metric.name][:, 1])
     half = t_quantile(alpha, block.independent - 1) * np.sqrt(variance + bias**2)
-    low, high = mean - half, mean + half
-    if metric.name in apart.denoised:
-        mean = np.clip(mean, *metric.range)
-    low, high = np.clip([low, high], *metric.range)
+    possible = np.clip(mean, *metric.range)
+    low, high = np.clip([mean - half, possible + half], *metric.range)
+    images = networks.pair_error**2
     compared = moderated(values, paired, images, same_images=same_images, bias=bias)
+    if same_images and block.groups is not None:
+        # What few groups tell of other images is less certain than what trainings scatter by.
+        degrees = np.minimum(compared.degrees, networks.degrees)
+        compared = replace(compared, degrees=degrees)
     return OverTrainings(mean, low, high, compared)
 
 

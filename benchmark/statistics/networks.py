@@ -163,7 +163,14 @@ def _per_image(
     degrees = nothing.degrees.copy()
     degrees[i, j] = degrees[j, i] = boot.degrees(differences)
     own_error, pair_error = boot.standard_errors(images), np.zeros((number, number))
-    pair_error[i, j] = pair_error[j, i] = boot.standard_errors(differences)
+    of_pairs = boot.standard_errors(differences)
+    if metric.proportion:
+        # Two more images on which they differ, two more that are right and two that are wrong:
+        # where none is, the error is still not 0 (Bonett & Price 2012; Agresti & Coull 1998).
+        n = block.images
+        of_pairs = np.sqrt((n * of_pairs) ** 2 + 2) / (n + 2)
+        own_error = np.sqrt((n * own_error) ** 2 + 1) / (n + 4)
+    pair_error[i, j] = pair_error[j, i] = of_pairs
     if metric.proportion:
         error = boot.standard_errors(images)
         error[error < 1e-12] = 0.0  # all right, but for rounding

@@ -142,12 +142,16 @@ def rank_intervals(
 
 def _own_errors(pairs: Floats) -> Floats:
     """Errors of single methods whose sums of squares come nearest to those of all pairs."""
-    number = len(pairs)
-    squares = np.nan_to_num(pairs) ** 2
+    errors = np.zeros(len(pairs))
+    known = np.isfinite(pairs).sum(1) > 1  # with another one than itself
+    squares = pairs[np.ix_(known, known)] ** 2
+    number = len(squares)
     if number == 2:
-        return np.asarray(np.sqrt(squares.sum(1) / 2))
-    mean = squares.sum() / (2 * (number - 1))
-    return np.asarray(np.sqrt(np.maximum((squares.sum(1) - mean) / (number - 2), 0)))
+        errors[known] = np.sqrt(squares.sum(1) / 2)
+    elif number > 2:
+        mean = squares.sum() / (2 * (number - 1))
+        errors[known] = np.sqrt(np.maximum((squares.sum(1) - mean) / (number - 2), 0))
+    return errors
 
 
 def _correlation(replicates: list[Floats]) -> Floats:

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
 from benchmark.api import BlockKey, Floats, Metric
 from benchmark.inference import comparison, intervals
-from benchmark.inference.moderated import Moderated
+from benchmark.inference.moderated import MIN_REPLICATES, Moderated
+from benchmark.measures.kinds import Binned
 from benchmark.statistics.apart import Apart
 from benchmark.statistics.blocks import KEY, Block
 from benchmark.statistics.methods import OverTrainings
@@ -54,7 +56,7 @@ PAIR_COLUMNS = (
 DETECTABLE_COLUMNS = (
     *KEY,
     "metric",
-    "replicates",
+    "independent",
     "detectable",
     "first",
     "second",
@@ -158,7 +160,7 @@ def value_rows(
             "method": method,
             "metric": metric.name,
             "question": "methods" if trainings else "networks",
-            "value": shown.value[m],
+            "value": np.clip(shown.value[m], *metric.range),
             "low": shown.low[m],
             "high": shown.high[m],
             "networks_value": networks.value[m],
@@ -188,15 +190,21 @@ def _floor(floor: Floats, value: float) -> dict[str, object]:
 
 @dataclass(frozen=True, eq=False)
 class _Paired:
-    """Differences of all pairs to one question, ``(methods, methods)``."""
+    """Differences of all pairs to one question, ``(methods, methods)``.
+
+    Attributes:
+        wider: whether the intervals may be widened to hold for all pairs at once.
+    """
 
     question: str
     value: Floats
+    difference: Floats
     p: Floats
     degrees: Floats
     low: Floats
     high: Floats
     effect: Floats
+    wider: bool = True
 
 
 def pair_rows(
@@ -228,12 +236,15 @@ def pair_rows(
         with np.errstate(divide="ignore", invalid="ignore"):
             effect = np.where(t.scatter > 0, t.difference / t.scatter, np.nan)
         questions.append(
-            _Paired("methods", trainings.value, t.p(), t.degrees, t.difference - half,
-                    t.difference + half, effect)
+            _Paired("methods", trainings.value, t.difference, t.p(), t.degrees,
+                    t.difference - half, t.difference + half, effect)
         )  # fmt: skip
+    with np.errstate(invalid="ignore"):
+        difference = networks.value[:, None] - networks.value
     questions.append(
-        _Paired("networks", networks.value, networks.p, networks.degrees,
-                networks.pair_low, networks.pair_high, networks.effect)
+        _Paired("networks", networks.value, difference, networks.p, networks.degrees,
+                networks.pair_low, networks.pair_high, networks.effect,
+                wider=not isinstance(metric, Binned))
     )  # fmt: skip
     return [
         {**block.key._asdict(), "question": paired.question, "metric": metric.name, **row}
@@ -266,8 +277,10 @@ def _pairs(
         adjusted = all_pairs[others, r] if simultaneous else comparison.holm(paired.p[others, r])
         for m, p_holm in zip(others, adjusted):
             with np.errstate(invalid="ignore"):
-                difference = paired.value[m] - paired.value[r]
+                difference = paired.difference[m, r]
                 wider = at_once[m, r] / each[m, r] if simultaneous else 1.0
+                if simultaneous and not paired.wider:
+                    wider = np.nan  # joint inversion's are no multiples of an error
                 low = difference - wider * (difference - paired.low[m, r])
                 high = difference + wider * (paired.high[m, r] - difference)
             rows.append(
@@ -304,8 +317,8 @@ def detectable_row(
     found = trainings.compared
     above = np.triu_indices(len(block.methods), 1)
     tests = len(above[0])
-    steps = intervals.t_quantile(alpha / tests, found.degrees)
-    steps = steps + intervals.t_quantile(2 * (1 - POWER), found.degrees)
+    smallest = (_steps(found.degrees, alpha / tests) * found.error)[above]
+    smallest = smallest[np.isfinite(smallest)]
     order = np.argsort(
         comparison.ranks(trainings.value, metric.direction == "higher"), kind="stable"
     )
@@ -314,13 +327,19 @@ def detectable_row(
     return {
         **block.key._asdict(),
         "metric": metric.name,
-        "replicates": block.independent,
-        "detectable": float(np.nanmedian((steps * found.error)[above])),
+        "independent": block.independent,
+        "detectable": float(np.median(smallest)) if len(smallest) else np.nan,
         "first": block.methods[first],
         "second": block.methods[second],
         "difference": difference,
         "needed": _needed(block, found, int(first), int(second), tests, alpha),
     }
+
+
+def _steps(degrees: Floats, level: float) -> Floats:
+    """Standard errors of a difference that a t-test at this level finds with chance `POWER`."""
+    critical = intervals.t_quantile(level, degrees)
+    return np.asarray(special.nctdtrinc(degrees, 1 - POWER, critical))
 
 
 MOST = 1000
@@ -338,10 +357,9 @@ def _needed(
     if block.key.folds.endswith(" folds") or not np.isfinite(difference):
         return np.nan
     fixed, scatter = found.fixed[first, second], found.scatter[first, second]
-    numbers = np.arange(2, MOST + 1)
+    numbers = np.arange(MIN_REPLICATES, MOST + 1)
     # What was learned of the scatter from other pairs is learned again.
     degrees = found.degrees[first, second] * (numbers - 1) / (block.independent - 1)
-    steps = intervals.t_quantile(alpha / tests, degrees)
-    steps = steps + intervals.t_quantile(2 * (1 - POWER), degrees)
+    steps = _steps(degrees, alpha / tests)
     enough = steps * np.sqrt(scatter**2 / numbers + fixed**2) <= difference
     return float(numbers[enough][0]) if enough.any() else np.inf

@@ -102,9 +102,9 @@ def _not_beaten(
                 worse.append(f"{metric.short} ({said})")
         if worse:
             notes.append(
-                f"{block.label}: {method} ({', '.join(why)}) does not beat the class shares in "
-                f"{', '.join(worse)}: there it is no better than to say, of every image, how "
-                "common each class is."
+                f"{block.label}: {method} ({', '.join(why)}) is not shown to beat the class "
+                f"shares in {', '.join(worse)}, given these trained networks: to say, of every "
+                "image, how common each class is may be as good."
             )
     return notes
 

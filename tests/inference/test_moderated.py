@@ -26,6 +26,19 @@ def test_no_variance_falls_below_that_of_drawing_images() -> None:
     found = moderated(values, 1 / 3, np.full((2, 2), 0.25))
     assert found.error[0, 1] == pytest.approx(0.5)
     assert moderated(values, 1 / 3).p()[0, 1] == 0
+    unknown = moderated(values, 1 / 3, np.full((2, 2), np.nan))
+    assert unknown.p()[0, 1] == 0  # the scatter between replicates holds what images make
+
+
+def test_what_images_make_must_be_known_where_replicates_share_them() -> None:
+    """One patient, or a class of three images, tells nothing of others."""
+    values = np.random.default_rng(8).normal(size=(3, 4))
+    images = np.full((3, 3), 0.1)
+    images[0, 1] = images[1, 0] = np.nan
+    found = moderated(values, 1 / 4, images, same_images=True)
+    assert np.isnan(found.p()[0, 1])
+    assert np.isfinite(found.p()[0, 2])
+    assert np.isnan(moderated(values, 1 / 4, same_images=True).p()[np.triu_indices(3, 1)]).all()
 
 
 def test_replicates_tested_on_the_same_images_get_their_variance_on_top() -> None:
@@ -44,7 +57,9 @@ def test_a_prior_is_learned_from_many_pairs() -> None:
     found = moderated(values, 1 / 3)
     above = np.triu_indices(20, 1)
     own = np.std([values[i] - values[j] for i, j in zip(*above)], axis=1, ddof=1) / np.sqrt(3)
-    assert found.error[above].std() < own.std() / 3
+    assert found.error[above].std() < 0.75 * own.std()
+    # No variance becomes smaller by it: methods may scatter differently.
+    assert (found.error[above] >= own - 1e-12).all()
     assert found.degrees[0, 1] > 10
     # No more than methods give, whatever the number of their pairs.
     assert found.degrees.max() <= 2 + 18 * 2
@@ -91,25 +106,31 @@ def test_it_knows_neither_order_nor_unit_nor_what_is_common(
     assert found.p() == pytest.approx(found.p().T)
 
 
+SCATTER = {"alike": 1.0, "a fifth two and a half times": 2.5}
+
+
+@pytest.mark.parametrize("scatter", SCATTER)
 @pytest.mark.parametrize(("methods", "replicates"), [(21, 3), (21, 5), (6, 5), (2, 3)])
-def test_coverage_and_false_separations(methods: int, replicates: int) -> None:
-    """Methods that scatter differently; half of them are equal."""
+def test_coverage_and_false_separations(methods: int, replicates: int, scatter: str) -> None:
+    """All methods are equal in mean; what is promised is less where they scatter differently."""
     generator = np.random.default_rng(5)
     above = np.triu_indices(methods, 1)
+    own = np.ones((methods, 1))
+    own[: max(methods // 5, 1)] = SCATTER[scatter]
+    noisy = (own[above[0]] + own[above[1]])[:, 0] > 2
     tables = 300
     covered, separated = [], 0
     for _ in range(tables):
-        truth = np.where(np.arange(methods) < methods / 2 + 1, 0.0, generator.normal(0, 3, methods))
-        scatter = np.exp(generator.normal(0, 0.4, (methods, 1)))
         common = generator.normal(0, 2, replicates)
-        noise = generator.normal(size=(methods, replicates)) * scatter
-        found = moderated(truth[:, None] + common + noise, 1 / replicates)
-        true = truth[:, None] - truth
-        covered.append((np.abs(found.difference - true) <= found.half(0.05))[above].mean())
-        equal = true[above] == 0
-        separated += (holm(found.p()[above])[equal] < 0.05).any()
-    assert 0.925 <= np.mean(covered) <= 0.98
-    assert separated <= distributions.binom.ppf(0.999, tables, 0.05)
+        noise = own * generator.normal(size=(methods, replicates))
+        found = moderated(common + noise, 1 / replicates)
+        covered.append((np.abs(found.difference) <= found.half(0.05))[above])
+        separated += (holm(found.p()[above]) < 0.05).any()
+    assert 0.935 <= np.mean(covered) <= 0.985
+    alike = scatter == "alike"
+    if not alike:
+        assert np.mean(np.array(covered)[:, noisy]) >= 0.87
+    assert separated <= distributions.binom.ppf(0.99, tables, 0.05 if alike else 0.15)
 
 
 def test_power_beside_the_plain_paired_t() -> None:

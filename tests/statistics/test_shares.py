@@ -123,7 +123,7 @@ def notes(signal: float, images: int = 600, start: int = 0) -> list[str]:
 def test_a_winner_that_knows_nothing_of_an_image_is_named() -> None:
     (note,) = notes(0.0)
     assert note.startswith("data, net (standard, official): a (best rank, highest Accuracy")
-    assert "does not beat the class shares in Accuracy (difference" in note
+    assert "is not shown to beat the class shares in Accuracy (difference" in note
     assert all(f"{short} (difference" in note for short in ("NLL", "Brier score"))
 
 
