@@ -31,7 +31,8 @@ FOOTNOTES = (
     ),
     (
         FEW_ERRORS,
-        f"fewer than {stats.FEW_ERRORS} errors, or errors in fewer than {stats.FEW_GROUPS} groups: "
+        f"fewer than {stats.FEW_ERRORS} errors, or fewer than {stats.FEW_GROUPS} groups of images "
+        "(or errors in very few of them): "
         "intervals may cover less than they say.",
     ),
     (

@@ -283,7 +283,7 @@ def _notes(block: Block, against: str, few: Sequence[bool]) -> list[str]:
         )
     if any(few):
         listed = ", ".join(method for method, is_few in zip(block.methods, few) if is_few)
-        groups = "" if block.groups is None else f" (or errors in fewer than {FEW_GROUPS} groups)"
+        groups = "" if block.groups is None else f" (or fewer than {FEW_GROUPS} groups)"
         notes.append(
             f"{block.label}: fewer than {FEW_ERRORS} errors{groups} of {listed}; "
             "intervals may cover less than they say."

@@ -349,16 +349,20 @@ def test_few_errors_are_marked() -> None:
 
 
 def test_errors_in_few_groups_are_marked() -> None:
-    predictions = made({"cross-entropy": 1.0}, n=600, groups=40)[0]
-    right = predictions.log_probs.argmax(1)
-    group = predictions.groups
+    predictions = made({"cross-entropy": 1.0}, n=1600, groups=80)[0]
+    right, group = predictions.log_probs.argmax(1), predictions.groups
     assert group is not None
-    for wrong, marked in ((3, True), (40, False)):
-        hard = (group.astype(int) < wrong) & (np.arange(600) % (2 if wrong == 3 else 9) == 0)
-        hard |= (group.astype(int) < wrong) & (wrong == 3)
-        labels = np.where(hard, (right + 1) % 4, right)
+    few, spread = group.astype(int) < 3, np.arange(1600) % 9 == 0
+    for hard, marked in ((few, True), (spread, False)):
         assert hard.sum() >= 30
+        labels = np.where(hard, (right + 1) % 4, right)
         tables = summarise([replace(predictions, labels=labels)], QUICK)
+        assert tables.values["few_errors"].all() == marked
+
+
+def test_few_groups_are_marked_whatever_the_errors_are() -> None:
+    for groups, marked in ((40, True), (80, False)):
+        tables = summarise(made({"cross-entropy": 1.0}, n=1600, groups=groups), QUICK)
         assert tables.values["few_errors"].all() == marked
 
 
