@@ -835,3 +835,44 @@ def test_scores_of_the_tables_are_the_scores() -> None:
         pd.testing.assert_frame_equal(tables.scores, stats.scores(listed, QUICK))
         alone = [p for p in listed if p.origin.fold != "draw-2" and p.origin.seed != 2]
         pd.testing.assert_frame_equal(tables.values, summarise(alone, QUICK).values)
+
+
+# --- equal methods in designs with several seeds --------------------------------------------
+
+
+def trained(
+    start: int, folds: int, seeds: int, methods: int = 4, n: int = 300
+) -> list[Predictions]:
+    """Methods that are equal by construction: each network is off by chance alone."""
+    generator = np.random.default_rng(start)
+    truth = special.log_softmax(2 * generator.normal(size=(n, 4)), axis=1)
+    labels = np.argmax(truth + generator.gumbel(size=truth.shape), axis=1)
+    out = []
+    for method in range(methods):
+        for seed in range(seeds):
+            scale = 1.3 * np.exp(0.15 * generator.normal())
+            logits = scale * (truth + 0.4 * generator.normal(size=truth.shape))
+            for fold in range(folds):
+                mine = np.flatnonzero(np.arange(n) % folds == fold)
+                name = "official" if folds == 1 else f"{fold + 1}/{folds}"
+                out.append(
+                    Predictions(
+                        origin=Origin(dataset="d", method=f"m{method}", fold=name, seed=seed),
+                        ids=np.array([f"{i:04}" for i in mine]),
+                        labels=labels[mine],
+                        log_probs=special.log_softmax(logits[mine], axis=1),
+                    )
+                )
+    return out
+
+
+@pytest.mark.parametrize(("folds", "seeds"), [(1, 4), (3, 2)], ids=["one split", "folds"])
+def test_equal_methods_with_several_seeds_seldom_differ(folds: int, seeds: int) -> None:
+    small, separated = [], 0
+    for start in range(12):
+        tables = summarise(trained(start, folds, seeds), QUICK, against="m0")
+        pairs = tables.pairs.query("question == 'methods' and reference == 'm0'")
+        small += (pairs["p"] < 0.05).tolist()
+        separated += any(tables.ranks[f"group_{m}"].nunique() > 1 for m in ranked())
+    assert np.mean(small) <= 0.12
+    assert separated <= 2
