@@ -292,7 +292,7 @@ def test_the_coverage_is_named():
     text = markdown(one.boards, one.tables)
     assert "the 90 % interval for" in text
     assert "95 % interval" not in text
-    assert "at most 10 % a metric" in text
+    assert "at most about 10 % a metric" in text
     assert "ECE floor % (95 %)" in text  # two-sided at 10 %
 
 
