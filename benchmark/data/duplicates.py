@@ -62,8 +62,8 @@ class Duplicates:
             tested = (split == "test").sum()
             effect = "no test image is among them"
             if leaked:
-                effect = f"{leaked} of {tested} test images are among them: results on the "
-                effect += "official test part are too good"
+                effect = f"{leaked} of {tested} test images are among them: as long as they stay "
+                effect += "there, results on the official test part are too good"
             notes.append(
                 f"{len(across)} sets of {self.word} images lie in several parts; {effect}. "
                 f"{self._files(across, shown)}"

@@ -90,7 +90,7 @@ def _not_beaten(
     }
     notes = []
     for method, why in best.items():
-        worse = []
+        equal, worse = [], []
         for name in BEATEN:
             metric, pair = declared()[name], against[method, name]
             sign = 1 if metric.direction == "higher" else -1
@@ -99,11 +99,18 @@ def _not_beaten(
             if not min(sign * low, sign * high) > 0:
                 bounds = "" if math.isnan(low) else f" [{low:.3g}, {high:.3g}]"
                 said = f"difference {difference:.3g}{bounds} {metric.printed_unit}".rstrip()
-                worse.append(f"{metric.short} ({said})")
+                shown = worse if max(sign * low, sign * high) < 0 else equal
+                shown.append(f"{metric.short} ({said})")
         if worse:
             notes.append(
+                f"{block.label}: {method} ({', '.join(why)}) is worse than the class shares in "
+                f"{', '.join(worse)}, given these trained networks: to say, of every image, how "
+                "common each class is would be better."
+            )
+        if equal:
+            notes.append(
                 f"{block.label}: {method} ({', '.join(why)}) is not shown to beat the class "
-                f"shares in {', '.join(worse)}, given these trained networks: to say, of every "
+                f"shares in {', '.join(equal)}, given these trained networks: to say, of every "
                 "image, how common each class is may be as good."
             )
     return notes
