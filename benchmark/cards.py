@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from benchmark.api import BlockKey, Quantity
+from benchmark.api import Cost, Quantity
 from benchmark.plan.presets import REFERENCE
 from benchmark.report import words
-from benchmark.report.board import Board, make_boards
+from benchmark.report.board import Board, Column, make_boards
 from benchmark.report.sentences import footnotes, heading, headline
 from benchmark.report.tables import name_cell
 from benchmark.statistics import Tables
@@ -21,7 +22,6 @@ from benchmark.terminal import printable
 if TYPE_CHECKING:
     from benchmark.library import Results
 
-KEY = list(BlockKey._fields)
 _NO_ROWS = pd.DataFrame()
 
 
@@ -88,20 +88,17 @@ class Card:
 
 def cards(results: Results) -> list[Card]:
     """One for each data set, network and preset; those on which methods differ come first."""
-    costs = results.mean_costs()
     tables = Tables(
         values=results.intervals, ranks=results.ranks, pairs=results.pairs,
         detectable=results.detectable, overall=_NO_ROWS, mean_ranks=_NO_ROWS, scores=_NO_ROWS,
         notes=(),
     )  # fmt: skip
-    made = [
-        _card(board, costs[(costs[KEY] == list(board.block)).all(axis=1)])
-        for board in make_boards(tables, results.costs, "", cost_reference=REFERENCE)
-    ]
+    boards = make_boards(tables, results.costs, "", cost_reference=REFERENCE)
+    made = [_card(board) for board in boards]
     return sorted(made, key=lambda card: not card.differ)
 
 
-def _card(board: Board, costs: pd.DataFrame) -> Card:
+def _card(board: Board) -> Card:
     names = [row.method for row in board.all_rows]
     alike = frozenset(i for i, row in enumerate(board.rows) if row in board.alike)
     ranks = CardColumn(
@@ -123,16 +120,16 @@ def _card(board: Board, costs: pd.DataFrame) -> Card:
                 frozenset(i for i, name in enumerate(names) if name in shown.best),
             )
         )
-    paid = _costs(costs, names)
+    paid = [_cost(column, names) for column in board.columns if _is_short_cost(column)]
     if paid:
-        said.append(("Its cost", "; ".join(f"{c.head} {_with_unit(c, 0)}" for c, _ in paid)))
+        said.append(("Its cost", "; ".join(f"{c.head} {_with_unit(c, 0)}" for c in paid)))
     if board.cheapest is not None:
         method, equal = board.cheapest
-        cost = f"{paid[0][0].head} {_with_unit(paid[0][0], names.index(method))}"
+        cost = f"{paid[0].head} {_with_unit(paid[0], names.index(method))}"
         others = words.no_difference([printable(name) for name in equal], len(alike) - 1)
         said.append(("Cheapest not told apart", f"{printable(method)}: {cost}{others}"))
     methods = [printable(name_cell(row)) for row in board.all_rows]
-    columns = (*metrics, *(column for column, _ in paid))
+    columns = (*metrics, *paid)
     everything = "".join((*methods, *(cell for column in columns for cell in column.cells)))
     return Card(
         title=printable(board.title),
@@ -142,7 +139,7 @@ def _card(board: Board, costs: pd.DataFrame) -> Card:
         alike=alike,
         ranks=ranks,
         metrics=metrics,
-        costs=[column for column, _ in paid],
+        costs=paid,
         reading=printable(heading(board)),
         signs=[(sign, meaning) for sign, meaning in footnotes([board]) if sign in everything],
     )
@@ -153,26 +150,19 @@ def _printed(pieces: Sequence[str]) -> str:
     return "".join(map(printable, pieces))
 
 
-def _costs(costs: pd.DataFrame, names: list[str]) -> list[tuple[CardColumn, pd.Series[float]]]:
-    """The costs of short tables with their values; hardware is never mixed in a column."""
-    several = costs["hardware"].nunique() > 1
-    found = []
-    for (name, hardware), rows in costs.groupby(["metric", "hardware"], sort=True):
-        kind = words.quantity(str(name))
-        value, doubt = (rows.set_index("method")[c].reindex(names) for c in ("value", "doubt"))
-        if kind.main:
-            head = f"{kind.short} ({printable(hardware)})" if several else kind.short
-            marks = [words.DOUBTFUL * bool(d) for d in doubt.fillna("")]
-            cells = [words.significant(v) + m for v, m in zip(value, marks)]
-            column = CardColumn(head, _unit(kind), cells, [""] * len(names), _places(value, kind))
-            found.append((kind.main, column, value))
-    return [(column, value) for _, column, value in sorted(found, key=lambda cost: cost[0])]
+def _is_short_cost(column: Column) -> bool:
+    return column.main and isinstance(column.quantity, Cost)
 
 
-def _places(value: pd.Series[float], kind: Quantity) -> frozenset[int]:
-    """Where the best values stand."""
-    best = value.max() if kind.direction == "higher" else value.min()
-    return frozenset(i for i, v in enumerate(value) if v == best and kind.direction)
+def _cost(column: Column, names: list[str]) -> CardColumn:
+    """A cost; hardware is never mixed in a column."""
+    kind, cells = column.quantity, [column.cells[name] for name in names]
+    head = f"{kind.short} ({printable(column.note)})" if column.note else kind.short
+    shown, values = [cell.text + cell.mark for cell in cells], [cell.value for cell in cells]
+    known = [value for value in values if not math.isnan(value)]
+    best = (max if kind.direction == "higher" else min)(known, default=math.nan)
+    places = frozenset(i for i, value in enumerate(values) if value == best and kind.direction)
+    return CardColumn(head, _unit(kind), shown, [""] * len(names), places)
 
 
 def _unit(kind: Quantity) -> str:

@@ -321,14 +321,18 @@ def test_a_mistake_is_one_message_and_exit_code_2(words, message, tmp_path, monk
     assert "Traceback" not in captured.err
 
 
-def test_bad_images_and_labels_are_named(tmp_path, capsys):
-    folder = tmp_path / "images"
+def two_classes(folder):
     generator = np.random.default_rng(0)
     for name in ("cat", "dog"):
         (folder / name).mkdir(parents=True)
         for number in range(6):
             pixels = generator.integers(0, 255, (8, 8, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    return folder
+
+
+def test_bad_images_and_labels_are_named(tmp_path, capsys):
+    folder = two_classes(tmp_path / "images")
     words = ["--datasets", f"folder:{folder}", *FAST, "--methods", "cross-entropy"]
     (folder / "dog" / "3.png").write_bytes(b"no image")
     assert run(tmp_path, *words) == 2
@@ -340,13 +344,7 @@ def test_bad_images_and_labels_are_named(tmp_path, capsys):
 
 
 def test_on_duplicates_is_a_flag_a_key_and_a_keyword(tmp_path, capsys):
-    folder = tmp_path / "cells"
-    generator = np.random.default_rng(0)
-    for name in ("cat", "dog"):
-        (folder / name).mkdir(parents=True)
-        for number in range(6):
-            pixels = generator.integers(0, 255, (8, 8, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    folder = two_classes(tmp_path / "cells")
     shutil.copy(folder / "cat" / "0.png", folder / "cat" / "copy.png")
     words = ["--datasets", f"digits,folder:{folder}", *FAST, "--dry-run", "--folds", "2"]
     words += ["--methods", "cross-entropy"]

@@ -23,7 +23,7 @@ from scipy import special, stats
 from benchmark.api import BlockKey, Floats, IntArray, Predictions, plugins
 from benchmark.inference.comparison import holm, mean_rank
 from benchmark.inference.intervals import Bootstrap
-from benchmark.inference.moderated import Moderated, moderated
+from benchmark.inference.moderated import Moderated, moderated, own_errors
 from benchmark.measures.declared import metrics, ranked
 from benchmark.measures.kinds import CalibrationMeasure
 from benchmark.results import manifest
@@ -213,13 +213,14 @@ def covered(samples: Sequence[Sample], metric: str, number: int, seed: int = 0) 
         error = np.sqrt(paired.var(1, ddof=1) * max(chosen.factor, 1 / number)) + 1e-12
         plain = 2 * stats.t.sf(np.abs(paired.mean(1)) / error, number - 1)
         totals["plain"] += float((holm(plain)[real] < 0.05).mean())
-        own = np.fmax(
-            values.var(1, ddof=1) * max(chosen.single, 1 / number),
+        own = own_errors(
+            values,
+            max(chosen.single, 1 / number),
             chosen.own_images[metric][:, picked].mean(1) / number,
+            bias=BIAS * chosen.floors[metric][:, picked].mean(1),
         )
-        own = own + (BIAS * chosen.floors[metric][:, picked].mean(1)) ** 2
         spread = others.var(1, ddof=1) / others.shape[1]
-        reach = stats.t.ppf(0.975, number - 1) * np.sqrt(own + spread)
+        reach = stats.t.ppf(0.975, number - 1) * np.sqrt(own**2 + spread)
         totals["own"] += float((np.abs(values.mean(1) - others.mean(1)) <= reach).mean())
     return {name: 100 * total / tables for name, total in totals.items()}
 

@@ -182,7 +182,7 @@ def bonferroni(methods: Sequence[Sequence[Predictions]], metric: Binned) -> tupl
     """Two inversion intervals, combined."""
     errors = [(metric.of, metric.truth or metric.of)]
     (low, high), (other_low, other_high) = (
-        inversion_intervals([p.once(metric.bins) for p in networks], errors, [ALPHA / 2])[0, 0]
+        inversion_intervals([p.once(metric.bins) for p in networks], errors, ALPHA / 2)[0]
         for networks in methods
     )
     return float(low - other_high), float(high - other_low)

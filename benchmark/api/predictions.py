@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from benchmark.api.arrays import FloatArray, Floats, IntArray, StrArray
+from benchmark.api.arrays import BoolArray, FloatArray, Floats, IntArray, StrArray
 from benchmark.api.errors import InputError
 
 T = TypeVar("T")
@@ -122,6 +122,15 @@ class Predictions:
     def at(self, **changes: Any) -> Predictions:
         """The same under another origin: with another ``method``, ``fold`` or ``seed``, say."""
         return dataclasses.replace(self, origin=dataclasses.replace(self.origin, **changes))
+
+    def take(self, rows: IntArray | BoolArray) -> Predictions:
+        """Some of the images, or all in another order."""
+        columns = ("log_probs", "labels", "ids", "groups", "posterior")
+        present = {name: values for name in columns if (values := getattr(self, name)) is not None}
+        # Without names there are none to take.
+        return dataclasses.replace(
+            self, **{name: values[rows] for name, values in present.items() if len(values)}
+        )
 
     def once(self, function: Callable[[Predictions], T]) -> T:
         """What a function makes of these predictions; it is called the first time only."""

@@ -282,20 +282,9 @@ def _predictions(
     again = [name for name, count in counts.items() if count > 1]
     if again:
         raise InputError(f"two methods would be called {again}: rename one of the files")
-    return [_by_name(p) for p in predictions], definitions, fitted
-
-
-def _by_name(p: Predictions) -> Predictions:
-    """The same with its images sorted by name: methods are compared image by image."""
-    order = np.argsort(p.ids, kind="stable")
-    return dataclasses.replace(
-        p,
-        ids=p.ids[order],
-        labels=p.labels[order],
-        log_probs=p.log_probs[order],
-        groups=None if p.groups is None else p.groups[order],
-        posterior=None if p.posterior is None else p.posterior[order],
-    )
+    # Methods are compared image by image.
+    by_name = [p.take(np.argsort(p.ids, kind="stable")) for p in predictions]
+    return by_name, definitions, fitted
 
 
 @dataclass(frozen=True)
@@ -411,10 +400,8 @@ def _with_calibration_part(
         return block
 
     def only(p: Predictions, rows: BoolArray, fold: str) -> Predictions:
-        origin = dataclasses.replace(first.origin, fold=fold or FOLD)
-        groups = None if p.groups is None else p.groups[rows]
-        return Predictions(
-            log_probs=p.log_probs[rows], labels=p.labels[rows], groups=groups, origin=origin
+        return dataclasses.replace(
+            p.take(rows), origin=dataclasses.replace(first.origin, fold=fold or FOLD)
         )
 
     pairs = [

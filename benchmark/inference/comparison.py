@@ -1,4 +1,4 @@
-"""Comparing methods: p-values, groups that cannot be told apart, ranks, data sets, costs."""
+"""Comparing methods: p-values, groups that cannot be told apart, ranks, many data sets."""
 
 from __future__ import annotations
 

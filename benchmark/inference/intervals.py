@@ -58,6 +58,11 @@ class Bootstrap:
         return np.ascontiguousarray(self.weights.T)
 
     @cached_property
+    def images(self) -> Floats:
+        """Images in each resample."""
+        return np.asarray(self.weights @ self.sizes)
+
+    @cached_property
     def groups(self) -> Groups:
         """The units, as groups of images."""
         return Groups(self.units)
@@ -110,7 +115,7 @@ class Bootstrap:
         products = self.weights @ np.concatenate(columns, axis=1)
         first, second, *sized = np.split(products, len(columns), axis=1)
         mixed = sized[0] if sized else first
-        drawn, drawn_squares = self.weights @ sizes, self.weights @ sizes**2
+        drawn, drawn_squares = self.images, self.weights @ sizes**2
         deviation = first / drawn[:, None]
         # Sum over units of w (total - size * mean*)^2, expanded into products of matrices.
         squares = second - 2 * deviation * mixed + deviation**2 * drawn_squares[:, None]
@@ -153,19 +158,25 @@ def wilson(
     return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
 
 
-def proportion_difference(boot: Bootstrap, values: Floats, alpha: float) -> tuple[Floats, Floats]:
-    """Interval for differences of proportions: Bonett and Price's, with groups.
+def proportion_difference(
+    values: Floats, error: Floats, degrees: Floats, alpha: float
+) -> tuple[Floats, Floats, Floats]:
+    """Interval for differences of proportions: Bonett and Price's (2012), with groups.
 
     One more image on which only the first is right, and one on which only the second is, keep
     the variance positive where hardly any image tells two methods apart.
 
     Args:
-        boot: the block's units.
         values: ``(images, columns)`` differences in correctness.
+        error: ``(columns,)`` standard errors of their means.
+        degrees: degrees of freedom of these.
         alpha: one minus the coverage.
+
+    Returns:
+        Lower ends, upper ends, and the standard errors with these two images.
     """
     n = len(values)
-    error = np.sqrt((n * boot.standard_errors(values)) ** 2 + 2) / (n + 2)
+    error = np.asarray(np.sqrt((n * error) ** 2 + 2) / (n + 2))
     centre = values.sum(0) / (n + 2)
-    half = t_quantile(alpha, boot.degrees(values)) * error
-    return centre - half, centre + half
+    half = t_quantile(alpha, degrees) * error
+    return centre - half, centre + half, error

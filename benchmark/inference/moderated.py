@@ -126,6 +126,34 @@ def moderated(
     )
 
 
+def own_errors(
+    values: Floats,
+    factor: float,
+    of_images: Floats,
+    *,
+    same_images: bool = False,
+    bias: Floats | float = 0.0,
+) -> Floats:
+    """Standard errors of the methods' means, from the scatter of each method alone, ``(methods,)``.
+
+    Nothing is learned from other methods: what test images make is common to all of them.
+
+    Args:
+        values: as for :func:`moderated`, like all others.
+        factor: the variance of a mean over the variance of one replicate.
+        of_images: ``(methods,)`` the variance of each mean that drawing test images alone makes.
+        same_images: whether all replicates were tested on the same images.
+        bias: standard deviation of what each value may be off by.
+    """
+    with np.errstate(invalid="ignore"):
+        variance = values.var(1, ddof=1) * factor
+    if same_images:
+        variance = variance + of_images
+    else:
+        variance = np.where(np.isnan(variance), np.nan, np.fmax(variance, of_images))
+    return np.asarray(np.sqrt(variance + np.square(bias)))
+
+
 def _prior(variances: Floats, own: float, limit: float) -> tuple[float, float]:
     """The common variance of pairs and its degrees of freedom (Smyth 2004, section 6.2).
 
@@ -136,13 +164,28 @@ def _prior(variances: Floats, own: float, limit: float) -> tuple[float, float]:
     """
     if len(variances) < 2 or limit <= 0:
         return 0.0, 0.0
-    logs = np.log(np.maximum(variances, 1e-5 * np.median(variances)))
-    centred = logs - special.digamma(own / 2) + np.log(own / 2)
-    spread = centred.var(ddof=1) - special.polygamma(1, own / 2)
+    return _common(_centred_logs(variances, own), special.polygamma(1, own / 2), limit)
+
+
+def _centred_logs(variances: Floats, own: float) -> Floats:
+    """Logarithms of variances, without what so few degrees of freedom take off on average."""
+    logs = np.log(np.maximum(variances, 1e-5 * np.median(variances) + 1e-300))
+    return np.asarray(logs - special.digamma(own / 2) + np.log(own / 2))
+
+
+def _common(logs: Floats, chance: float, limit: float) -> tuple[float, float]:
+    """What centred logarithms have in common: a variance and its degrees of freedom.
+
+    Args:
+        logs: of :func:`_centred_logs`.
+        chance: the variance that these have by chance alone.
+        limit: the most degrees of freedom that the common variance may count for.
+    """
+    spread = logs.var(ddof=1) - chance
     degrees = limit
     if spread > special.polygamma(1, limit / 2):
         degrees = 2 * _trigamma_inverse(float(spread))
-    prior = np.exp(centred.mean() + special.digamma(degrees / 2) - np.log(degrees / 2))
+    prior = np.exp(logs.mean() + special.digamma(degrees / 2) - np.log(degrees / 2))
     return float(prior), float(degrees)
 
 
@@ -172,14 +215,8 @@ def _outliers(values: Floats, least: float) -> BoolArray:
     variances = np.maximum(centred.var(1, ddof=1), least)
     if not (variances > 0).any():
         return np.zeros(number, dtype=bool)
-    logs = np.log(np.maximum(variances, 1e-5 * np.median(variances) + 1e-300))
-    centred_logs = logs - special.digamma(own / 2) + np.log(own / 2)
-    largest = np.sort(centred_logs)[-1 - max(1, -(-number // 10))]
-    typical = np.minimum(centred_logs, largest)
-    limit = (number - 2) * own / 2
-    spread = typical.var(ddof=1) - 0.8 * special.polygamma(1, own / 2)  # trimmed: less is expected
-    degrees = limit
-    if spread > special.polygamma(1, limit / 2):
-        degrees = 2 * _trigamma_inverse(float(spread))
-    prior = np.exp(typical.mean() + special.digamma(degrees / 2) - np.log(degrees / 2))
+    logs = _centred_logs(variances, own)
+    typical = np.minimum(logs, np.sort(logs)[-1 - max(1, -(-number // 10))])
+    chance = 0.8 * special.polygamma(1, own / 2)  # trimmed: less is expected
+    prior, degrees = _common(typical, chance, (number - 2) * own / 2)
     return np.asarray(holm(special.fdtrc(own, degrees, variances / prior)) < UNSTABLE)

@@ -61,22 +61,25 @@ def floor_draws(seeds: Sequence[Bins], error: Error) -> Floats:
     return values
 
 
-def path(bins: Bins, stretch: float) -> Floats:
+def path(bins: Bins, stretch: float, deviation: Floats | None = None) -> Floats:
     """Gaps of a candidate truth, ``(bins,)``, in hits.
 
     Args:
         bins: what was observed.
         stretch: below 0, the observed gaps are soft-thresholded by that many standard
             deviations; above 0, stretched along them.
+        deviation: ``(bins,)`` these; by default those of the observed hits.
     """
+    if deviation is None:
+        deviation = bins.deviation
     gaps = bins.hits - bins.expected
-    size = np.maximum(np.abs(gaps) + stretch * bins.deviation, 0)
+    size = np.maximum(np.abs(gaps) + stretch * deviation, 0)
     values: Floats = np.clip(np.sign(gaps) * size, -bins.expected, bins.counts - bins.expected)
     return values
 
 
 def inversion_intervals(
-    seeds: Sequence[Bins], errors: Sequence[tuple[Error, Error]], alphas: Sequence[float]
+    seeds: Sequence[Bins], errors: Sequence[tuple[Error, Error]], alpha: float
 ) -> Floats:
     """Intervals for true calibration errors, by inverting the noise-floor test.
 
@@ -88,12 +91,12 @@ def inversion_intervals(
     Args:
         seeds: one set of bins a seed; the errors are averaged over seeds.
         errors: pairs of an estimator and what it estimates, the same of gaps without noise.
-        alphas: one minus each coverage.
+        alpha: one minus the coverage.
 
     Returns:
-        ``(errors, alphas, 2)`` lower and upper ends.
+        ``(errors, 2)`` lower and upper ends.
     """
-    levels = [level for alpha in alphas for level in (1 - alpha / 2, alpha / 2)]
+    levels = (1 - alpha / 2, alpha / 2)
 
     @cache
     def points_under(number: int) -> Floats:
@@ -127,4 +130,4 @@ def inversion_intervals(
             else:
                 inside = value <= np.quantile(drawn, level)
                 ends[e, column] = 0.0 if inside else min(true, value)
-    return ends.reshape(len(errors), len(alphas), 2)
+    return ends

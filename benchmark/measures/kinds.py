@@ -107,12 +107,15 @@ class Relabelled(CalibrationMeasure):
 
     def value(self, predictions: Predictions) -> float:
         """The error of the observed labels."""
-        outcomes = predictions.labels if self.by_class else predictions.correct
-        return float(self.of(predictions, outcomes[None])[0])
+        return self.observed(predictions)
 
     def observed(self, predictions: Predictions) -> float:
         """The error of the observed labels."""
-        return self.value(predictions)
+        return predictions.once(self._observed)
+
+    def _observed(self, predictions: Predictions) -> float:
+        outcomes = predictions.labels if self.by_class else predictions.correct
+        return float(self.of(predictions, outcomes[None])[0])
 
     def floor(self, predictions: Predictions, alpha: float = ALPHA) -> Floats:
         """Errors of drawn labels, ``(SLOW_DRAWS,)``; images are taken for independent."""

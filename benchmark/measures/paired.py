@@ -27,7 +27,7 @@ from scipy import sparse, special
 
 from benchmark.api import FloatArray, Floats, IntArray
 from benchmark.measures.bins import Bins
-from benchmark.measures.inversion import Error
+from benchmark.measures.inversion import Error, path
 
 DRAWS = 1000
 """Sets of weights; the second half is the first with its signs turned."""
@@ -98,16 +98,8 @@ def candidates(
 ) -> list[Candidates]:
     """Draw one method's errors under all candidates.
 
-    Use it for each method of a block (in any process: equal seeds and units draw equal noise),
-    then :func:`differences` once an estimator::
-
-        units = [block.units] * block.seeds
-        found = [
-            candidates([p.once(m.bins).at_level(alpha) for p in block.samples[method]], units,
-                       [(m.of, m.truth or m.of)])[0]
-            for method in block.methods
-        ]
-        low, high, p = differences(found, alpha)
+    Equal seeds and units draw equal noise, in any process: each method's candidates may be drawn
+    apart, and :func:`differences` compares those of one estimator.
 
     A method's value is the mean over its trained networks of each one's own error; for the mean
     over the folds' own errors, give one set of bins a seed and fold. An error from which the
@@ -197,7 +189,6 @@ def _hits(bins: Bins, noise: FloatArray) -> list[tuple[Floats, Floats]]:
     ones (a bin without an error shows none), and a binomial distribution's skewness (its
     Cornish-Fisher expansion).
     """
-    gaps = bins.hits - bins.expected
     counts = np.maximum(bins.counts, 1)
     said = bins.expected / counts
     likely = np.maximum(bins.accuracy * (1 - bins.accuracy), said * (1 - said))
@@ -205,8 +196,7 @@ def _hits(bins: Bins, noise: FloatArray) -> list[tuple[Floats, Floats]]:
     bent = (noise**2 - 1) / 6
     found = []
     for stretch in STRETCHES:
-        size = np.maximum(np.abs(gaps) + stretch * deviation, 0)
-        true = np.clip(np.sign(gaps) * size, -bins.expected, bins.counts - bins.expected)
+        true = path(bins, stretch, deviation)
         share = np.clip(said + true / counts, 0, 1)
         single = bins.spread * np.sqrt(share * (1 - share))
         skewed = noise * single + bent * ((1 - 2 * share) * bins.spread**2 / counts)

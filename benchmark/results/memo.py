@@ -69,9 +69,10 @@ class Memo:
         except OSError:
             yield
             return
-        with held:
-            held.release()
+        try:
             yield
+        finally:
+            held.release()
 
     def _path(self, kind: str, key: str) -> Path:
         return self.folder / FOLDER / f"{kind}-{key}.json"

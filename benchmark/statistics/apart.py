@@ -257,10 +257,10 @@ def _inverted(
             together = [m for m in binned if m.bins is bins_of]
             seeds = [bins.at_level(alpha) for bins in block.bins(method, bins_of)]
             errors = [(over_networks(m.of), over_networks(m.truth or m.of)) for m in together]
-            inverted = inversion_intervals(seeds, errors, [alpha])
+            inverted = inversion_intervals(seeds, errors, alpha)
             found = candidates(seeds, [block.units] * block.seeds, errors)
-            for metric, (of_level,), candidate in zip(together, inverted, found, strict=True):
-                ends[metric.name].append(of_level)
+            for metric, of_metric, candidate in zip(together, inverted, found, strict=True):
+                ends[metric.name].append(of_metric)
                 tried[metric.name].append(np.c_[candidate.truths, candidate.drawn])
     return (
         {name: np.array(values) for name, values in ends.items()},
@@ -273,6 +273,6 @@ def _resampled(bins: Bins, boot: Bootstrap) -> Floats:
     gaps = sparse.csr_array(
         (bins.hit - bins.confidence, (bins.index, boot.units)), (bins.bins, len(boot.sizes))
     )
-    totals = boot.weights[:NOISE_RESAMPLES] @ boot.sizes
-    drawn = np.asarray(gaps @ boot.by_unit[:, :NOISE_RESAMPLES]) * (bins.images / totals)
+    share = bins.images / boot.images[:NOISE_RESAMPLES]
+    drawn = np.asarray(gaps @ boot.by_unit[:, :NOISE_RESAMPLES]) * share
     return np.asarray(bins.expected + drawn.T)

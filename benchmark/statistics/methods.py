@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmark.api import Floats, Metric
 from benchmark.inference.intervals import t_quantile
-from benchmark.inference.moderated import MIN_REPLICATES, Moderated, moderated
+from benchmark.inference.moderated import MIN_REPLICATES, Moderated, moderated, own_errors
 from benchmark.plan.folds import CALIBRATION_SHARE
 from benchmark.statistics.apart import Apart
 from benchmark.statistics.blocks import Block
@@ -63,17 +63,11 @@ def over_trainings(
     same_images = block.folds == 1
     single, paired = variance_factors(block)
     mean = values.mean(1)
-    with np.errstate(invalid="ignore"):
-        variance = values.var(1, ddof=1) * single
-    own = networks.error**2
-    if same_images:
-        variance = variance + own
-    else:
-        variance = np.where(np.isnan(variance), np.nan, np.fmax(variance, own))
     bias = np.zeros(len(mean))
     if metric.name in apart.denoised:
         bias = BIAS * np.nan_to_num(apart.floors[metric.name][:, 1])
-    half = t_quantile(alpha, block.independent - 1) * np.sqrt(variance + bias**2)
+    error = own_errors(values, single, networks.error**2, same_images=same_images, bias=bias)
+    half = t_quantile(alpha, block.independent - 1) * error
     possible = np.clip(mean, *metric.range)
     low, high = np.clip([mean - half, possible + half], *metric.range)
     images = networks.pair_error**2

@@ -164,20 +164,12 @@ def _per_image(
     finite = np.asarray(np.isfinite(images).all(0))
     images = np.where(finite, images, 0.0)
     differences = images[:, i] - images[:, j]
-    degrees = nothing.degrees.copy()
-    degrees[i, j] = degrees[j, i] = boot.degrees(differences)
-    own_error, pair_error = boot.standard_errors(images), np.zeros((number, number))
-    of_pairs = boot.standard_errors(differences)
+    own_error, of_pairs = boot.standard_errors(images), boot.standard_errors(differences)
+    pair_degrees = boot.degrees(differences)
     if metric.proportion:
-        # Two more images on which they differ, two more that are right and two that are wrong:
-        # where none is, the error is still not 0 (Bonett & Price 2012; Agresti & Coull 1998).
-        n = block.images
-        of_pairs = np.sqrt((n * of_pairs) ** 2 + 2) / (n + 2)
-        own_error = np.sqrt((n * own_error) ** 2 + 1) / (n + 4)
-    pair_error[i, j] = pair_error[j, i] = of_pairs
-    if metric.proportion:
-        error = boot.standard_errors(images)
-        error[error < 1e-12] = 0.0  # all right, but for rounding
+        error = np.where(own_error < 1e-12, 0.0, own_error)  # all right, but for rounding
+        # Two more images that are right and two that are wrong (Agresti & Coull 1998).
+        own_error = np.sqrt((block.images * own_error) ** 2 + 1) / (block.images + 4)
         # Groups that are all right show no variance: each counts as one image then.
         effective = np.where(
             error > 0, float(block.images), boot.groups.effective(np.ones(block.images))
@@ -186,10 +178,15 @@ def _per_image(
             error[:] = np.nan
         own_degrees = boot.degrees(images) if boot.grouped else np.inf
         low, high = intervals.wilson(value, error, effective, own_degrees, alpha)
-        between = intervals.proportion_difference(boot, differences, alpha)
+        *between, of_pairs = intervals.proportion_difference(
+            differences, of_pairs, pair_degrees, alpha
+        )
     else:
         low, high = boot.means(images, alpha)
-        between = boot.means(differences, alpha, paired=True)
+        between = [*boot.means(differences, alpha, paired=True)]
+    degrees, pair_error = nothing.degrees.copy(), np.zeros((number, number))
+    degrees[i, j] = degrees[j, i] = pair_degrees
+    pair_error[i, j] = pair_error[j, i] = of_pairs
     pair_low, pair_high = _matrices(between, i, j, number)
     effect = np.full((number, number), np.nan)
     effect[i, j] = _ratio(differences.mean(0), differences.std(0, ddof=min(block.images - 1, 1)))
@@ -231,7 +228,7 @@ def _ratio(difference: Floats, deviation: Floats) -> Floats:
 
 
 def _matrices(
-    ends: tuple[Floats, Floats], i: IntArray, j: IntArray, number: int
+    ends: Sequence[Floats], i: IntArray, j: IntArray, number: int
 ) -> tuple[Floats, Floats]:
     """Intervals of the pairs i < j as antisymmetric matrices; 0 on the diagonal."""
     low, high = np.zeros((2, number, number))

@@ -90,7 +90,8 @@ def _not_beaten(
     }
     notes = []
     for method, why in best.items():
-        equal, worse = [], []
+        equal: list[str] = []
+        worse: list[str] = []
         for name in BEATEN:
             metric, pair = declared()[name], against[method, name]
             sign = 1 if metric.direction == "higher" else -1

@@ -67,7 +67,10 @@ def test_wilsons_interval_covers(images: int) -> None:
 def test_intervals_of_differences_of_accuracies_cover() -> None:
     generator = np.random.default_rng(3)
     differences = generator.choice([-1.0, 0.0, 1.0], p=[0.08, 0.8, 0.12], size=(300, 6000))
-    ends = intervals.proportion_difference(bootstrap(np.arange(300)), differences, ALPHA)
+    boot = bootstrap(np.arange(300))
+    *ends, _ = intervals.proportion_difference(
+        differences, boot.standard_errors(differences), boot.degrees(differences), ALPHA
+    )
     assert 0.945 <= coverage(*ends, 0.04) <= 0.96
     assert coverage(*ends, 0.04, NARROW) < 0.945
 
