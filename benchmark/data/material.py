@@ -143,14 +143,16 @@ def run_folder(cache: Path) -> Iterator[Path]:
     What killed runs left in the cache is removed, too: nobody locks it.
     """
     cache.mkdir(parents=True, exist_ok=True)
-    for left in cache.glob(f"{RUN}*"):
-        with contextlib.suppress(OSError, Timeout), FileLock(left / _LOCK, timeout=0):
-            shutil.rmtree(left)
-    with (
-        tempfile.TemporaryDirectory(prefix=RUN, dir=cache.absolute()) as name,
-        FileLock(Path(name) / _LOCK),
-    ):
-        yield Path(name)
+    with contextlib.ExitStack() as run:
+        # One at a time: a folder that is not locked yet looks like one that was left.
+        with FileLock(cache / ".runs.lock"):
+            for left in cache.glob(f"{RUN}*"):
+                with contextlib.suppress(OSError, Timeout), FileLock(left / _LOCK, timeout=0):
+                    shutil.rmtree(left)
+            made = tempfile.TemporaryDirectory(prefix=RUN, dir=cache.absolute())
+            folder = Path(run.enter_context(made))
+            run.enter_context(FileLock(folder / _LOCK))
+        yield folder
 
 
 _LOCK = ".lock"
